@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * One table of options for all processes of a node.
+ *
+ * From the table come the file parser (libconfig syntax, groups nest the dotted keys), the
+ * environment (HB_ + key in capitals, dots as underscores), `-o key=value`, validation, defaults,
+ * `--print-config` and docs/options.md. An unknown key, a wrong type or a value out of bounds is an
+ * error that names file, line, key and the bounds. Precedence: default < file < environment < -o.
+ *
+ * Paths of sockets and directories are derived from node.directory (base/paths.h).
+ */
+#ifndef HB_BASE_CONFIG_H
+#define HB_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define HB_CONFIG_TEXT_MAX 256
+
+/* INT(field, key, default, min, max, help)  TEXT(field, key, default, help) */
+#define HB_CONFIG_TABLE(INT, TEXT)                                                                 \
+	TEXT(node_directory, "node.directory", "/var/lib/hongbao", "everything the node keeps")    \
+	INT(node_number, "node.number", 1, 0, 99, "two digits of every order number; unique")      \
+	TEXT(user_dataplane, "user.dataplane", "hongbao-dataplane", "runs hongbao-dataplane")      \
+	TEXT(user_persist, "user.persist", "hongbao-persist", "runs hongbao-persist")              \
+	TEXT(user_control, "user.control", "hongbao-control", "runs hongbao-control")              \
+	TEXT(user_front, "user.front", "hongbao-front", "runs nginx workers")                      \
+	TEXT(user_mysql, "user.mysql", "hongbao-mysql", "runs the private mariadbd")               \
+	INT(dataplane_lcores, "dataplane.lcores", 1, 1, 16,                                        \
+		"worker lcores: 1, 2, 4, 8 or 16; may exceed the CPUs")                            \
+	TEXT(dataplane_cpus, "dataplane.cpus", "",                                                 \
+		"CPUs of the lcores, comma separated; empty: spread over all allowed")             \
+	TEXT(dataplane_idle, "dataplane.idle", "adaptive", "adaptive: sleep when idle; busy: spin") \
+	TEXT(dataplane_ports, "dataplane.ports", "", "DPDK --vdev or PCI arguments, space separated") \
+	TEXT(dataplane_eal_extra, "dataplane.eal_extra", "", "more EAL arguments, space separated") \
+	INT(dataplane_clients_max, "dataplane.clients_max", 128, 1, 1024, "attached clients")      \
+	INT(dataplane_parked_max, "dataplane.parked_max", 8192, 64, 65536,                         \
+		"replies of one partition that wait for their commit; a power of two")             \
+	INT(dataplane_mark_interval_s, "dataplane.mark_interval_s", 30, 1, 3600,                   \
+		"a state hash per partition goes into the journal this often, if it changed")      \
+	INT(clock_step_ms_max, "clock.step_ms_max", 5000, 100, 3600000,                            \
+		"a larger clock jump stops money operations until an operator confirms")           \
+	INT(clock_gap_s_max, "clock.gap_s_max", 2592000, 60, 315360000,                            \
+		"a longer time since the last record stops them too")                              \
+	INT(capacity_accounts, "capacity.accounts", 262144, 1024, 16777216, "slots per partition") \
+	INT(capacity_packets, "capacity.packets", 131072, 1024, 16777216, "slots per partition")   \
+	INT(capacity_arena_mib, "capacity.arena_mib", 128, 1, 16384, "claims, MiB per partition")  \
+	INT(capacity_windows, "capacity.windows", 524288, 1024, 16777216,                          \
+		"used money tokens of the last hour, slots per partition")                         \
+	INT(capacity_orders, "capacity.orders", 131072, 1024, 16777216, "slots per partition")     \
+	INT(capacity_idempotency, "capacity.idempotency", 131072, 1024, 16777216,                  \
+		"keys of the last 7 days, per partition")                                          \
+	INT(packet_total_fen_max, "packet.total_fen_max", 20000000, 1, 2000000000, "fen")          \
+	INT(packet_count_max, "packet.count_max", 10000, 1, 100000, "shares of one packet")        \
+	INT(packet_lifetime_s_max, "packet.lifetime_s_max", 604800, 1, 2592000, "seconds")         \
+	INT(journal_segment_mib, "journal.segment_mib", 64, 1, 1024, "size of a journal segment")  \
+	INT(journal_segments_ready, "journal.segments_ready", 4, 2, 64, "zeroed ahead of use")     \
+	INT(journal_keep_days, "journal.keep_days", 7, 1, 3650, "packed segments are kept")        \
+	INT(journal_volume_mib, "journal.volume_mib", 0, 0, 1073741824,                            \
+		"shed at 70, 85, 95 % of this; 0: of the file system")                             \
+	INT(snapshot_interval_s, "snapshot.interval_s", 300, 5, 86400, "between snapshot jobs")    \
+	INT(snapshot_keep, "snapshot.keep", 3, 2, 100, "snapshots kept")                           \
+	TEXT(mysql_socket, "mysql.socket", "", "Unix socket; empty: the node's private server")    \
+	TEXT(mysql_host, "mysql.host", "", "host instead of a socket")                             \
+	INT(mysql_port, "mysql.port", 3306, 1, 65535, "port of mysql.host")                        \
+	TEXT(mysql_user, "mysql.user", "hongbao-persist", "login of the applier")                  \
+	TEXT(mysql_password_file, "mysql.password_file", "", "empty: unix_socket login")           \
+	TEXT(mysql_database, "mysql.database", "hb_ledger", "schema of the ledger")                \
+	TEXT(mysql_control_user, "mysql.control_user", "hongbao-control", "login of control")      \
+	TEXT(mysql_control_database, "mysql.control_database", "hb_control", "schema of control")  \
+	INT(applier_batch_records_max, "applier.batch_records_max", 4096, 1, 65536,                \
+		"records in one MySQL transaction")                                                \
+	INT(applier_interval_ms, "applier.interval_ms", 200, 1, 10000,                             \
+		"a smaller batch is written after this long")                                      \
+	TEXT(front_listen, "front.listen", "127.0.0.1:8080", "address of the HTTP front")          \
+	INT(front_workers, "front.workers", 2, 1, 64, "nginx workers")                             \
+	INT(front_timeout_ms, "front.timeout_ms", 2000, 10, 60000,                                 \
+		"a request without a reply is answered unknown_outcome after this long")           \
+	INT(log_debug, "log.debug", 0, 0, 1, "log debug events too")
+
+struct hb_config {
+#define HB_CONFIG_INT(field, key, value, min, max, help) int64_t field;
+#define HB_CONFIG_TEXT(field, key, value, help) char field[HB_CONFIG_TEXT_MAX];
+	HB_CONFIG_TABLE(HB_CONFIG_INT, HB_CONFIG_TEXT)
+#undef HB_CONFIG_INT
+#undef HB_CONFIG_TEXT
+};
+
+/** Set every option to its default. */
+void hb_config_defaults(struct hb_config *config);
+
+/**
+ * Defaults, then the file (NULL: none), then the environment.
+ * @param error on failure: what is wrong, where, and what would be right
+ * @return 0 or -EINVAL, -ENOENT, -EACCES
+ */
+int hb_config_load(struct hb_config *config, const char *path, char error[256]);
+
+/** Set one option from "key=value" (the argument of -o). @return 0 or -EINVAL with `error` */
+int hb_config_set(struct hb_config *config, const char *assignment, char error[256]);
+
+/** Print every option as a configuration file, with its help as a comment. */
+void hb_config_print(const struct hb_config *config, FILE *out);
+
+/**
+ * The options every program has: -c FILE, -o KEY=VALUE, --print-config, --help, --version.
+ * Ends the process on --help, --print-config, --version (exit 0) and on errors (exit 2).
+ * @param summary what the program does, for --help
+ * @return index of the first argument that is not an option
+ */
+int hb_config_from_arguments(struct hb_config *config, int argc, char **argv, const char *summary);
+
+#endif

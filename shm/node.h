@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The node segment: what the dataplane lets everybody read. Lcore lines (sleep flag, heartbeat)
+ * and counters with their labels, so a tool can print them without knowing the program.
+ *
+ * Written by the dataplane alone: line i and counter column i by lcore i; column
+ * HB_LCORE_COUNT_MAX by the main thread. Everybody else maps it read only (sealed). Counters are
+ * monotonic sums over the columns; gauges are read the same way. If the dataplane dies, the
+ * segment dies with it.
+ *
+ * Wake-up: an lcore stores sleeping = 1, then looks at all its rings once more (seq_cst) before it
+ * blocks on its eventfd; a client publishes, then loads sleeping (hb_ring's order) and writes the
+ * eventfd when it is 1. The flags inside client request rings are not used.
+ */
+#ifndef HB_SHM_NODE_H
+#define HB_SHM_NODE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "shm/limits.h"
+
+/* label, key. Append only; the key is also the Prometheus name without hongbao_ and _total. */
+#define HB_COUNTER_TABLE(X)                                                                        \
+	X(FRAMES, "frames", "frames taken from client rings and ports")                           \
+	X(REPLIES, "replies", "replies handed to clients")                                        \
+	X(GRABS, "grabs", "shares taken")                                                         \
+	X(GRABS_ALREADY, "grabs_already", "winners told their share again")                       \
+	X(PACKETS_CREATED, "packets_created", "packets created")                                  \
+	X(PACKETS_EXPIRED, "packets_expired", "packets closed at their deadline")                 \
+	X(TRANSFERS, "transfers", "transfers made")                                               \
+	X(CREDITS, "credits", "recharges credited")                                               \
+	X(REFUSED_BUSY, "refused_busy", "frames answered busy for want of room")                  \
+	X(REFUSED_TOKEN, "refused_token", "frames refused for token or sequence")                 \
+	X(REFUSED_STATE, "refused_state", "other refusals: sold out, expired, not a member …")  \
+	X(REFUSED_FRAME, "refused_frame", "frames that break the format or the operation mask")   \
+	X(REPLIES_DROPPED, "replies_dropped", "replies whose client had gone")                    \
+	X(RECORDS, "records", "journal records made")                                             \
+	X(RECORD_BYTES, "record_bytes", "bytes of journal records made")                          \
+	X(CREDITS_SENT, "credits_sent", "credits handed to other partitions")                     \
+	X(CREDITS_APPLIED, "credits_applied", "credits applied")                                  \
+	X(TOKENS_ISSUED, "tokens_issued", "money tokens issued")                                  \
+	X(MARKS, "marks", "state hashes written to the journal")                                  \
+	X(AUDITS, "audits", "full passes of the memory audit over a partition")                   \
+	X(AUDIT_FAILURES, "audit_failures", "passes that found memory changed behind the engine") \
+	X(TURNS, "turns", "duty cycles")                                                          \
+	X(TURNS_IDLE, "turns_idle", "duty cycles without work")                                   \
+	X(SLEEPS, "sleeps", "times an lcore blocked on its eventfd")                              \
+	X(CLIENTS_ATTACHED, "clients_attached", "clients attached since start")                   \
+	X(CLIENTS_DETACHED, "clients_detached", "clients gone since start")                       \
+	X(CLIENTS_REFUSED, "clients_refused", "attach attempts refused")                          \
+	X(TURN_NS_MAX, "turn_ns_max", "longest duty cycle, ns (gauge)")                           \
+	X(PARKED, "parked", "replies waiting for their commit (gauge)")
+
+enum hb_counter {
+#define HB_COUNTER_ENUM(name, key, label) HB_COUNTER_##name,
+	HB_COUNTER_TABLE(HB_COUNTER_ENUM)
+#undef HB_COUNTER_ENUM
+	HB_COUNTER_COUNT
+};
+#define HB_COUNTER_SLOTS 64
+_Static_assert(HB_COUNTER_COUNT <= HB_COUNTER_SLOTS, "room for counters");
+
+struct hb_counter_label {
+	char key[32];
+	char label[96];
+};
+
+struct hb_lcore_line {
+	_Alignas(128) _Atomic uint32_t sleeping;
+	uint32_t cpu;
+	_Atomic uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the last duty cycle */
+	_Atomic uint64_t busy_ns;
+	uint8_t reserved[104];
+};
+_Static_assert(sizeof(struct hb_lcore_line) == 128, "lcore line");
+
+/* At HB_SEGMENT_GUARD_BYTES of the node segment. */
+struct hb_node {
+	struct hb_lcore_line lcore[HB_LCORE_COUNT_MAX];
+	uint32_t lcore_count;
+	uint32_t counter_count;
+	uint64_t started_ns; /* wall */
+	uint64_t epoch;
+	_Atomic uint32_t clock_stopped; /* money operations wait for an operator */
+	_Atomic uint32_t storage_level; /* enum hb_storage_level */
+	uint8_t lcore_of_partition[HB_PARTITION_COUNT];
+	uint8_t reserved[80];
+	struct hb_counter_label label[HB_COUNTER_SLOTS];
+	_Alignas(128) _Atomic uint64_t value[HB_LCORE_COUNT_MAX + 1][HB_COUNTER_SLOTS];
+};
+
+/* How full the journal volume is: shedding at 70, 85 and 95 %. */
+enum hb_storage_level {
+	HB_STORAGE_OK = 0,
+	HB_STORAGE_NO_PACKETS = 1,
+	HB_STORAGE_NO_GRABS = 2,
+	HB_STORAGE_CONTROL_ONLY = 3,
+};
+
+/** Fill in counter_count and the labels; called once by the dataplane before the segment is ready. */
+void hb_node_init(struct hb_node *node, uint32_t lcore_count);
+
+/** Add to a counter of one column; the column's own thread only. */
+static inline void
+hb_counter_add(struct hb_node *node, uint32_t column, enum hb_counter counter, uint64_t n)
+{
+	_Atomic uint64_t *value = &node->value[column][counter];
+
+	atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n,
+		memory_order_relaxed);
+}
+
+/** The sum of a counter over all columns. */
+uint64_t hb_counter_sum(const struct hb_node *node, enum hb_counter counter);
+
+#endif

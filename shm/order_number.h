@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * Order numbers, version 1: 32 decimal digits.
+ *
+ *   2 business | 1 version | 2 node | 2 allocator | 4 user | 17 time | 4 sequence
+ *
+ * The allocator is the partition that made the number; the user digits are the account's hash
+ * (shm/ids.h), and table = user digits mod 16; the time is yyyyMMddHHmmssSSS in Beijing. State
+ * keeps time and sequence packed as a stamp: Unix ms << 14 | sequence. A stamp is never used twice
+ * by an allocator, so numbers are unique across nodes, partitions, restarts and clock steps.
+ */
+#ifndef HB_SHM_ORDER_NUMBER_H
+#define HB_SHM_ORDER_NUMBER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define HB_ORDER_NUMBER_LENGTH 32
+
+struct hb_order_number {
+	uint32_t business;
+	uint32_t version;
+	uint32_t node;
+	uint32_t allocator;
+	uint32_t user_digits; /* table = this mod 16 */
+	uint64_t stamp;
+};
+
+static inline uint64_t
+hb_stamp_ms(uint64_t stamp)
+{
+	return stamp >> 14;
+}
+
+static inline uint32_t
+hb_stamp_sequence(uint64_t stamp)
+{
+	return (uint32_t)(stamp & 0x3fff);
+}
+
+/**
+ * The next stamp of an allocator.
+ * @param last the newest it gave out, 0 at the beginning
+ * @param now_ms Unix milliseconds
+ * @return the next stamp, or 0 when its time would run ahead of now by more than
+ *         HB_ORDER_RUN_AHEAD_MS_MAX (busy)
+ */
+uint64_t hb_stamp_next(uint64_t last, uint64_t now_ms);
+
+/** Write the number of an account's order; NUL terminated. */
+void hb_order_number_format(char text[HB_ORDER_NUMBER_LENGTH + 1], uint32_t business, uint32_t node,
+	uint32_t allocator, uint64_t account, uint64_t stamp);
+
+/** Parse and check every field. @return true when it is a number of version 1. */
+bool hb_order_number_parse(const char *text, struct hb_order_number *number);
+
+/** yyyyMMddHHmmssSSS in Beijing (UTC+8), 17 digits, NUL terminated. Years 1970..9999. */
+void hb_beijing_time_format(char text[18], uint64_t unix_ms);
+bool hb_beijing_time_parse(const char *text, uint64_t *unix_ms);
+
+#endif
