@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sealing and checking journal records. No state, no memory of its own: what dies with the process
+ * is only the record being made, which nobody has seen yet.
+ */
+#include "shm/record.h"
+
+#include "base/assert.h"
+#include "base/crc32c.h"
+
+struct record_type {
+	uint8_t type;
+	uint16_t length_min;
+	const char *name;
+};
+
+static const struct record_type record_types[] = {
+	{HB_RECORD_EPOCH_START, sizeof(struct hb_record_epoch_start), "EPOCH_START"},
+	{HB_RECORD_MARK, sizeof(struct hb_record_mark), "MARK"},
+	{HB_RECORD_ACCOUNT_OPEN, sizeof(struct hb_record_account_open), "ACCOUNT_OPEN"},
+	{HB_RECORD_ACCOUNT_FREEZE, sizeof(struct hb_record_account_freeze), "ACCOUNT_FREEZE"},
+	{HB_RECORD_ACCOUNT_UNFREEZE, sizeof(struct hb_record_account_freeze), "ACCOUNT_UNFREEZE"},
+	{HB_RECORD_ORDER_OPEN, sizeof(struct hb_record_order_open), "ORDER_OPEN"},
+	{HB_RECORD_ORDER_UPDATE, sizeof(struct hb_record_order_update), "ORDER_UPDATE"},
+	{HB_RECORD_ORDER_LOAD, sizeof(struct hb_record_order_load), "ORDER_LOAD"},
+	{HB_RECORD_CREDIT, sizeof(struct hb_record_credit), "CREDIT"},
+	{HB_RECORD_PACKET_CREATE, sizeof(struct hb_record_packet_create), "PACKET_CREATE"},
+	{HB_RECORD_GRAB, sizeof(struct hb_record_grab), "GRAB"},
+	{HB_RECORD_PACKET_EXPIRE, sizeof(struct hb_record_packet_expire), "PACKET_EXPIRE"},
+	{HB_RECORD_HOLD, sizeof(struct hb_record_hold), "HOLD"},
+	{HB_RECORD_POST, sizeof(struct hb_record_hold_exit), "POST"},
+	{HB_RECORD_VOID, sizeof(struct hb_record_hold_exit), "VOID"},
+	{HB_RECORD_TRANSFER, sizeof(struct hb_record_transfer), "TRANSFER"},
+	{HB_RECORD_REFUND_OPEN, sizeof(struct hb_record_refund), "REFUND_OPEN"},
+	{HB_RECORD_REFUND_DONE, sizeof(struct hb_record_refund), "REFUND_DONE"},
+	{HB_RECORD_REFUND_FAILED, sizeof(struct hb_record_refund), "REFUND_FAILED"},
+	{HB_RECORD_ADJUST, sizeof(struct hb_record_adjust), "ADJUST"},
+	{HB_RECORD_EVICT, sizeof(struct hb_record_evict), "EVICT"},
+};
+
+static const struct record_type *
+record_type_find(uint8_t type)
+{
+	for (size_t i = 0; i < sizeof(record_types) / sizeof(record_types[0]); i++)
+		if (record_types[i].type == type)
+			return &record_types[i];
+	return NULL;
+}
+
+static uint32_t
+record_crc(const struct hb_record *record)
+{
+	return hb_crc32c((const uint8_t *)record + sizeof(record->crc),
+		record->length - sizeof(record->crc));
+}
+
+void
+hb_record_seal(struct hb_record *record, enum hb_record_type type, uint32_t length)
+{
+	HB_ASSERT(length >= sizeof(*record));
+	HB_ASSERT(length <= HB_RECORD_BYTES_MAX);
+	HB_ASSERT(length % 8 == 0);
+
+	record->length = (uint16_t)length;
+	record->type = (uint8_t)type;
+	record->version = 1;
+	record->crc = record_crc(record);
+}
+
+/* What a record must look like before its length may be trusted. */
+static const char *
+record_check_shape(const struct hb_record *record, size_t bytes_left)
+{
+	const struct record_type *type;
+
+	if (bytes_left < sizeof(*record))
+		return "record header is cut off";
+	if (record->length < sizeof(*record) || record->length > HB_RECORD_BYTES_MAX ||
+		record->length % 8 != 0)
+		return "record length is impossible";
+	if (record->length > bytes_left)
+		return "record is cut off";
+	type = record_type_find(record->type);
+	if (type == NULL)
+		return "record type is unknown";
+	if (record->version != 1)
+		return "record version is unknown";
+	if (record->length < type->length_min)
+		return "record is shorter than its type";
+	if (record->ring >= HB_RING_COUNT)
+		return "record ring does not exist";
+	return NULL;
+}
+
+const char *
+hb_record_verify(const struct hb_record *record, size_t bytes_left)
+{
+	const char *wrong = record_check_shape(record, bytes_left);
+	const struct record_type *type;
+	uint32_t length = record->length;
+
+	if (wrong != NULL)
+		return wrong;
+	type = record_type_find(record->type);
+	if (record->type == HB_RECORD_PACKET_CREATE) {
+		const struct hb_record_packet_create *create = (const void *)record;
+
+		length -= (create->greeting_length + 7u) & ~7u;
+	}
+	if (length != type->length_min)
+		return "record length is not its type's";
+	if (record->crc != record_crc(record))
+		return "record checksum does not match";
+	return NULL;
+}
+
+const char *
+hb_record_type_name(uint8_t type)
+{
+	const struct record_type *found = record_type_find(type);
+
+	return found != NULL ? found->name : "UNKNOWN";
+}
