@@ -44,7 +44,7 @@
 		"a larger clock jump stops money operations until an operator confirms")           \
 	INT(clock_gap_s_max, "clock.gap_s_max", 2592000, 60, 315360000,                            \
 		"a longer time since the last record stops them too")                              \
-	INT(capacity_accounts, "capacity.accounts", 262144, 1024, 16777216, "slots per partition") \
+	INT(capacity_accounts, "capacity.accounts", 524288, 1024, 16777216, "slots per partition") \
 	INT(capacity_packets, "capacity.packets", 131072, 1024, 16777216, "slots per partition")   \
 	INT(capacity_arena_mib, "capacity.arena_mib", 128, 1, 16384, "claims, MiB per partition")  \
 	INT(capacity_windows, "capacity.windows", 524288, 1024, 16777216,                          \

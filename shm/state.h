@@ -33,7 +33,7 @@ struct hb_capacity {
 	uint64_t idempotency; /* keys kept */
 };
 #define HB_CAPACITY_DEFAULT                                                                        \
-	((struct hb_capacity){.accounts = 1 << 18,                                                \
+	((struct hb_capacity){.accounts = 1 << 19,                                                \
 		.packets = 1 << 17,                                                               \
 		.arena_bytes = UINT64_C(1) << 27,                                                 \
 		.windows = 1 << 19,                                                               \

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The node segment's labels and sums (shm/node.h). Memory belongs to the dataplane's segment.
+ */
+#include "shm/node.h"
+
+#include <stdio.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+void
+hb_node_init(struct hb_node *node, uint32_t lcore_count)
+{
+	static const struct {
+		const char *key;
+		const char *label;
+	} table[HB_COUNTER_COUNT] = {
+#define HB_COUNTER_ROW(name, text_key, text_label) {text_key, text_label},
+		HB_COUNTER_TABLE(HB_COUNTER_ROW)
+#undef HB_COUNTER_ROW
+	};
+
+	HB_ASSERT(lcore_count <= HB_LCORE_COUNT_MAX);
+	node->lcore_count = lcore_count;
+	node->counter_count = HB_COUNTER_COUNT;
+	node->started_ns = hb_wall_ns();
+	for (uint32_t i = 0; i < HB_COUNTER_COUNT; i++) {
+		snprintf(node->label[i].key, sizeof(node->label[i].key), "%s", table[i].key);
+		snprintf(node->label[i].label, sizeof(node->label[i].label), "%s", table[i].label);
+	}
+}
+
+uint64_t
+hb_counter_sum(const struct hb_node *node, enum hb_counter counter)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t column = 0; column <= HB_LCORE_COUNT_MAX; column++)
+		sum += atomic_load_explicit(&node->value[column][counter], memory_order_relaxed);
+	return sum;
+}

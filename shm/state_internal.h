@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * What only the engine's own files share: changing tables and keeping the hashes true. Everything
+ * here that is not const is called by apply or by loading a snapshot, nobody else.
+ */
+#ifndef HB_SHM_STATE_INTERNAL_H
+#define HB_SHM_STATE_INTERNAL_H
+
+#include "shm/engine.h"
+#include "shm/state.h"
+
+#define HBI_ARENA_UNIT_BYTES 16
+
+/* Factors of an account's balances in the hashes: sums of factor * fen mod 2^64. */
+static inline uint64_t
+hbi_key_available(uint64_t account)
+{
+	return hb_mix64(account * 2 + UINT64_C(0x9e3779b97f4a7c15));
+}
+
+static inline uint64_t
+hbi_key_frozen(uint64_t account)
+{
+	return hb_mix64(account * 2 + UINT64_C(0x9e3779b97f4a7c16));
+}
+
+/** What a balance change adds to the hash of the ring whose record caused it. */
+static inline uint64_t
+hbi_balance_delta(uint64_t account, int64_t available_fen, int64_t frozen_fen)
+{
+	return hbi_key_available(account) * (uint64_t)available_fen +
+		hbi_key_frozen(account) * (uint64_t)frozen_fen;
+}
+
+uint64_t hbi_packet_hash(const struct hb_packet *packet);
+uint64_t hbi_claim_hash(uint64_t packet, uint64_t user, uint32_t share_index, int64_t amount_fen);
+uint64_t hbi_window_hash(const struct hb_window *window);
+uint64_t hbi_order_hash(const struct hb_order *order);
+uint64_t hbi_idempotency_hash(const struct hb_idempotency_entry *entry);
+
+/** The account's slot, opened with `kind` when missing. Asserts that the table has room. */
+struct hb_account *hbi_account_get(struct hb_partition *p, uint64_t account, uint8_t kind);
+/** Change balances in memory, balance_hash and a running audit; asserts no user goes below 0. */
+void hbi_account_change(struct hb_partition *p, struct hb_account *account, int64_t available_fen,
+	int64_t frozen_fen);
+
+/** Units of 16 bytes that a packet's block takes. */
+uint64_t hbi_packet_block_units(uint32_t count, uint8_t greeting_length);
+/** Slots of the claim index, 0 for small packets. */
+uint32_t hbi_claim_index_slots(uint32_t count);
+uint32_t *hbi_claim_index(const struct hb_partition *p, const struct hb_packet *packet);
+uint8_t *hbi_packet_greeting(const struct hb_partition *p, const struct hb_packet *packet);
+/** Enter claim number `claim` of a packet into its index, if it has one. */
+void hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint32_t claim);
+
+/** May this sequence be used now? @return HB_STATUS_OK or why not */
+enum hb_status hbi_window_check(const struct hb_partition *p, uint64_t token_id, uint64_t user,
+	uint32_t sequence, uint32_t initial);
+/** Use a sequence: changes the window and the hash, sweeps a few slots. No-op for token_id 0. */
+void hbi_window_use(struct hb_partition *p, const struct hb_token_use *use, uint64_t user,
+	uint64_t time_ns);
+struct hb_window *hbi_window_insert(struct hb_partition *p, uint64_t token_id, uint64_t user);
+
+bool hbi_idempotency_is_none(const struct hb_idempotency *idempotency);
+/** True when a further key can be kept at this time. */
+bool hbi_idempotency_room(const struct hb_partition *p, uint64_t time_ms);
+/** Keep a record's key and its result; forgets keys older than HB_IDEMPOTENCY_KEPT_S. */
+void hbi_idempotency_keep(struct hb_partition *p, const struct hb_idempotency *idempotency,
+	uint8_t record_type, uint64_t result, uint64_t time_ns);
+void hbi_idempotency_index_add(struct hb_partition *p, uint64_t number);
+
+struct hb_order *hbi_order_insert(struct hb_partition *p, uint64_t stamp);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Windows of used token sequences: open addressing with linear probing. A window is changed only
+ * by the money record that uses the sequence, so it comes back by replay. Expired windows are
+ * deleted by a sweep of a few slots per money record, by that record's time, so every replay
+ * forgets the same ones.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "shm/ids.h"
+#include "shm/state_internal.h"
+
+#define WINDOW_BITS 64
+
+static uint64_t
+window_home(const struct hb_partition *p, uint64_t token_id, uint64_t user)
+{
+	return hb_mix64(token_id ^ hb_mix64(user)) & (p->capacity.windows - 1);
+}
+
+struct hb_window *
+hb_window_find(const struct hb_partition *p, uint64_t token_id, uint64_t user)
+{
+	uint64_t mask = p->capacity.windows - 1;
+
+	for (uint64_t i = window_home(p, token_id, user); p->windows[i].token_id != 0;
+		i = (i + 1) & mask)
+		if (p->windows[i].token_id == token_id && p->windows[i].user == user)
+			return &p->windows[i];
+	return NULL;
+}
+
+enum hb_status
+hbi_window_check(const struct hb_partition *p, uint64_t token_id, uint64_t user, uint32_t sequence,
+	uint32_t initial)
+{
+	const struct hb_window *window = hb_window_find(p, token_id, user);
+	uint32_t newest = window != NULL ? window->newest : initial;
+
+	if (sequence <= initial || sequence > newest + HB_TOKEN_SEQUENCE_AHEAD_MAX)
+		return HB_STATUS_SEQUENCE_INVALID;
+	if (window == NULL)
+		return p->head->window_count >= p->capacity.windows - p->capacity.windows / 4
+			? HB_STATUS_TABLE_FULL
+			: HB_STATUS_OK;
+	if (sequence > newest)
+		return HB_STATUS_OK;
+	/* What has left the window counts as used. */
+	if (newest - sequence >= WINDOW_BITS || (window->used >> (newest - sequence) & 1) != 0)
+		return HB_STATUS_SEQUENCE_USED;
+	return HB_STATUS_OK;
+}
+
+struct hb_window *
+hbi_window_insert(struct hb_partition *p, uint64_t token_id, uint64_t user)
+{
+	uint64_t mask = p->capacity.windows - 1;
+	uint64_t i = window_home(p, token_id, user);
+
+	HB_ASSERT(token_id != 0);
+	HB_ASSERT(p->head->window_count + 1 < p->capacity.windows);
+	while (p->windows[i].token_id != 0)
+		i = (i + 1) & mask;
+	p->windows[i].token_id = token_id;
+	p->windows[i].user = user;
+	p->head->window_count++;
+	return &p->windows[i];
+}
+
+/* Delete a slot and move later entries of its chain back, so there are no tombstones. */
+static void
+window_delete(struct hb_partition *p, uint64_t hole)
+{
+	uint64_t mask = p->capacity.windows - 1;
+	uint64_t i = hole;
+
+	p->head->state_hash -= hbi_window_hash(&p->windows[hole]);
+	for (;;) {
+		uint64_t home;
+
+		i = (i + 1) & mask;
+		if (p->windows[i].token_id == 0)
+			break;
+		home = window_home(p, p->windows[i].token_id, p->windows[i].user);
+		/* May move only if its home is not between the hole (exclusive) and itself. */
+		if (((i - home) & mask) >= ((i - hole) & mask)) {
+			p->windows[hole] = p->windows[i];
+			hole = i;
+		}
+	}
+	memset(&p->windows[hole], 0, sizeof(p->windows[hole]));
+	p->head->window_count--;
+}
+
+static void
+window_sweep(struct hb_partition *p, uint32_t now_s)
+{
+	uint64_t mask = p->capacity.windows - 1;
+
+	for (int n = 0; n < HB_WINDOW_SWEEP_SLOTS; n++) {
+		uint64_t i = p->head->window_sweep & mask;
+
+		if (p->windows[i].token_id != 0 && p->windows[i].expiry_s < now_s)
+			window_delete(p, i); /* another may have moved here: look again */
+		else
+			p->head->window_sweep = (i + 1) & mask;
+	}
+}
+
+static void
+window_mark_used(struct hb_window *window, uint32_t sequence)
+{
+	if (window->used == 0) {
+		window->newest = sequence;
+		window->used = 1;
+	} else if (sequence > window->newest) {
+		uint32_t ahead = sequence - window->newest;
+
+		window->used = ahead >= WINDOW_BITS ? 1 : window->used << ahead | 1;
+		window->newest = sequence;
+	} else {
+		uint32_t behind = window->newest - sequence;
+
+		HB_ASSERT(behind < WINDOW_BITS);
+		HB_ASSERT((window->used >> behind & 1) == 0);
+		window->used |= UINT64_C(1) << behind;
+	}
+}
+
+void
+hbi_window_use(struct hb_partition *p, const struct hb_token_use *use, uint64_t user,
+	uint64_t time_ns)
+{
+	struct hb_window *window;
+
+	if (use->token_id == 0)
+		return;
+	window_sweep(p, (uint32_t)(time_ns / UINT64_C(1000000000)));
+	window = hb_window_find(p, use->token_id, user);
+	if (window == NULL) {
+		window = hbi_window_insert(p, use->token_id, user);
+		window->expiry_s = use->expiry_s;
+	} else {
+		p->head->state_hash -= hbi_window_hash(window);
+	}
+	window_mark_used(window, use->sequence);
+	p->head->state_hash += hbi_window_hash(window);
+}
