@@ -21,7 +21,7 @@
 #include "shm/ids.h"
 #include "shm/node.h"
 
-#define DESCRIPTORS_MAX (3 + HB_LCORE_COUNT_MAX)
+#define DESCRIPTORS_MAX	    (3 + HB_LCORE_COUNT_MAX)
 #define HANDSHAKE_TIMEOUT_S 5
 
 struct hb_client {
@@ -141,17 +141,17 @@ map_rings(struct hb_client *client)
 	uint64_t offset = HB_CLIENT_DATA_OFFSET;
 
 	for (uint32_t i = 0; i < welcome->lcore_count; i++) {
-		uint8_t *data = hb_segment_map_twice(client->segment.fd, offset,
-			welcome->request_bytes, true);
+		uint8_t *data = hb_segment_map_twice(
+			client->segment.fd, offset, welcome->request_bytes, true);
 
 		if (data == NULL)
 			return -errno;
-		hb_ring_producer(&client->request[i], &rings->request[i], data,
-			welcome->request_bytes);
+		hb_ring_producer(
+			&client->request[i], &rings->request[i], data, welcome->request_bytes);
 		offset += welcome->request_bytes;
 		/* read only: replies are ours to look at, not to change */
-		data = hb_segment_map_twice(client->segment.fd, offset, welcome->reply_bytes,
-			false);
+		data = hb_segment_map_twice(
+			client->segment.fd, offset, welcome->reply_bytes, false);
 		if (data == NULL)
 			return -errno;
 		hb_ring_consumer(&client->reply[i], &rings->reply[i], data, welcome->reply_bytes);
@@ -344,8 +344,8 @@ hb_client_flush(struct hb_client *client)
 
 		client->unpublished &= client->unpublished - 1;
 		hb_ring_publish(&client->request[lcore]);
-		if (atomic_load_explicit(&client->node->lcore[lcore].sleeping,
-			    memory_order_seq_cst) != 0)
+		if (atomic_load_explicit(
+			    &client->node->lcore[lcore].sleeping, memory_order_seq_cst) != 0)
 			ring_bell(client->lcore_wake[lcore]);
 	}
 }
