@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * The appliers: from committed journal records to rows in MySQL, one thread per server.
+ *
+ * They run inside hongbao-persist but apart from the writer: the writer never waits for them. Each
+ * opens its own journal reader (persist/journal_reader.h) on the source's directory and reads
+ * records up to the committed sequence, never past it. The position lives in MySQL, in the
+ * transaction of the rows, so a dead process or a lost connection loses nothing.
+ *
+ * An applier that finds its server's position above the committed sequence must not go on: the
+ * journal has lost records that MySQL knows. It takes the state POISONED and says so.
+ */
+#ifndef HB_PERSIST_APPLIER_H
+#define HB_PERSIST_APPLIER_H
+
+#include <stdint.h>
+
+#include "base/config.h"
+#include "persist/commit.h"
+
+#define HB_APPLIER_SERVERS_MAX 16
+#define HB_APPLIER_SERVER_BYTES 64
+#define HB_APPLIER_ERROR_BYTES 192
+
+/* What an applier needs of persist. Outlives the appliers. */
+struct hb_applier_source {
+	const char *journal_directory;
+	uint8_t stream_id[16];	  /* of the journal: key of the position row */
+	struct hb_commit *commit; /* hb_committed_seq, hb_commit_wait */
+};
+
+enum hb_applier_state {
+	HB_APPLIER_RUNNING = 1,	 /* applies, or waits for new records */
+	HB_APPLIER_STOPPED = 2,	 /* stands at the sequence asked for by stop_at */
+	HB_APPLIER_WAITING = 3,	 /* the server cannot be reached or refuses us; tries again */
+	HB_APPLIER_POISONED = 4, /* a record cannot be applied; a person must look. Not skipped */
+};
+
+struct hb_applier_status {
+	char server[HB_APPLIER_SERVER_BYTES]; /* socket or host:port, for people */
+	uint64_t seq;			      /* committed in MySQL; 0 before the first contact */
+	enum hb_applier_state state;
+	char error[HB_APPLIER_ERROR_BYTES]; /* "" when all is well */
+	uint64_t records;		    /* applied since start */
+	uint64_t transactions;
+};
+
+struct hb_applier; /* all appliers of the node */
+
+/**
+ * Start one thread per configured server. Does not wait for any server to answer.
+ * @param source kept by reference
+ * @return 0 or -errno with `error`
+ */
+int hb_applier_start(struct hb_applier **applier, const struct hb_config *config,
+	const struct hb_applier_source *source, char error[256]);
+
+/** End the threads (a transaction under way is committed or rolled back) and free. NULL is fine. */
+void hb_applier_stop(struct hb_applier *applier);
+
+/**
+ * Let every applier run up to exactly `seq` and stand there until hb_applier_resume.
+ * Blocks the caller, nobody else.
+ * @param seq committed already
+ * @return 0; -ERANGE when one is beyond seq already, -ETIMEDOUT, -EIO when one is poisoned, each
+ *         with `error` naming the server. After an error nothing is stopped.
+ */
+int hb_applier_stop_at(struct hb_applier *applier, uint64_t seq, uint32_t timeout_ms,
+	char error[256]);
+void hb_applier_resume(struct hb_applier *applier);
+
+/** @return how many servers; fills up to `max` entries. */
+uint32_t hb_applier_status(struct hb_applier *applier, struct hb_applier_status *status,
+	uint32_t max);
+
+/** "running", "stopped", "waiting" or "poisoned". */
+const char *hb_applier_state_name(enum hb_applier_state state);
+
+/**
+ * The newest position that any server has for this stream; a single attempt of at most about 2 s.
+ * Recovery uses it as one more witness of what was durable.
+ * @param seq 0 when a server answers and has no position
+ * @return 0, or -errno with `error` when no server answers (then nothing is known)
+ */
+int hb_applier_position(const struct hb_config *config, const uint8_t stream_id[16], uint64_t *seq,
+	char error[256]);
+
+#endif
