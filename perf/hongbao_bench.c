@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hongbao-bench: the load generator and the disk probe as a program. Benchmarks themselves are
+ * written in perf/bench, which prepares a node and a plan, runs this and judges the outcome.
+ * Results are one JSON object on standard output. If it dies, the node goes on.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "perf/load.h"
+#include "perf/sync_probe.h"
+#include "perf/usage.h"
+
+#define PROCESSES_MAX	    64
+#define RATE_PER_S_MAX	    10000000.0
+#define PROBE_COUNT_DEFAULT 1000
+
+struct process {
+	char name[32];
+	int pid;
+	int64_t before_us;
+	int64_t used_us; /* -1: it ended during the run */
+};
+
+struct options {
+	const char *plan;
+	struct hb_load load;
+	struct process processes[PROCESSES_MAX];
+	uint32_t process_count;
+};
+
+static const char help[] =
+	"hongbao-bench load --plan FILE --address HOST:PORT --rate R [options]\n"
+	"  open-loop HTTP load: the requests of a plan leave on a Poisson schedule\n"
+	"    --connections N   keep-alive connections (64)\n"
+	"    --requests N      how many of the plan's requests (all)\n"
+	"    --seed N          of the schedule (from the clock); printed\n"
+	"    --timeout-ms N    for one answer (5000)\n"
+	"    --drain-ms N      after the schedule's end (10000)\n"
+	"    --any-200         count every 200 as accepted; default: body status must be ok\n"
+	"    --process NAME=PID  report its CPU time; may be repeated\n"
+	"hongbao-bench sync DIRECTORY [COUNT]\n"
+	"  time of durable 4 KiB overwrites on the directory's file system\n"
+	"Both print one JSON object.\n";
+
+static _Noreturn void
+usage_error(const char *what, const char *value)
+{
+	fprintf(stderr, "hongbao-bench: %s: %s; see hongbao-bench --help\n", what, value);
+	exit(2);
+}
+
+static uint64_t
+parse_u64(const char *what, const char *text, uint64_t min, uint64_t max)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 0);
+
+	if (errno != 0 || end == text || *end != '\0' || text[0] == '-' || value < min ||
+		value > max)
+		usage_error(what, text);
+	return value;
+}
+
+static double
+parse_rate(const char *text)
+{
+	char *end;
+	double rate = strtod(text, &end);
+
+	if (end == text || *end != '\0' || !(rate > 0.0 && rate <= RATE_PER_S_MAX))
+		usage_error(
+			"--rate must be above 0 and at most 10000000 requests per second", text);
+	return rate;
+}
+
+static void
+parse_address(struct hb_load *load, const char *text)
+{
+	const char *colon = strrchr(text, ':');
+
+	if (colon == NULL || (size_t)(colon - text) >= sizeof(load->host) || colon == text ||
+		strlen(colon + 1) >= sizeof(load->port))
+		usage_error("--address must be HOST:PORT", text);
+	memcpy(load->host, text, (size_t)(colon - text));
+	load->host[colon - text] = '\0';
+	snprintf(load->port, sizeof(load->port), "%s", colon + 1);
+}
+
+static void
+parse_process(struct options *options, const char *text)
+{
+	const char *equals = strchr(text, '=');
+
+	if (options->process_count == PROCESSES_MAX)
+		usage_error("too many --process", text);
+	struct process *process = &options->processes[options->process_count++];
+
+	if (equals == NULL || equals == text || (size_t)(equals - text) >= sizeof(process->name))
+		usage_error("--process must be NAME=PID", text);
+	memcpy(process->name, text, (size_t)(equals - text));
+	process->pid = (int)parse_u64("--process", equals + 1, 1, INT32_MAX);
+}
+
+static void
+parse_options(struct options *options, int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"plan", required_argument, NULL, 'p'},
+		{"address", required_argument, NULL, 'a'},
+		{"rate", required_argument, NULL, 'r'},
+		{"connections", required_argument, NULL, 'c'},
+		{"requests", required_argument, NULL, 'n'},
+		{"seed", required_argument, NULL, 's'},
+		{"timeout-ms", required_argument, NULL, 't'},
+		{"drain-ms", required_argument, NULL, 'd'},
+		{"any-200", no_argument, NULL, '2'},
+		{"process", required_argument, NULL, 'P'},
+		{NULL, 0, NULL, 0},
+	};
+	struct hb_load *load = &options->load;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		switch (option) {
+		case 'p':
+			options->plan = optarg;
+			break;
+		case 'a':
+			parse_address(load, optarg);
+			break;
+		case 'r':
+			load->rate_per_s = parse_rate(optarg);
+			break;
+		case 'c':
+			load->connection_count = (uint32_t)parse_u64(
+				"--connections", optarg, 1, HB_LOAD_CONNECTIONS_MAX);
+			break;
+		case 'n':
+			load->request_count = parse_u64("--requests", optarg, 1, UINT32_MAX);
+			break;
+		case 's':
+			load->seed = parse_u64("--seed", optarg, 0, UINT64_MAX);
+			break;
+		case 't':
+			load->timeout_ms = (uint32_t)parse_u64("--timeout-ms", optarg, 1, 600000);
+			break;
+		case 'd':
+			load->drain_ms = (uint32_t)parse_u64("--drain-ms", optarg, 0, 600000);
+			break;
+		case '2':
+			load->whole_answers = false;
+			break;
+		case 'P':
+			parse_process(options, optarg);
+			break;
+		default:
+			usage_error("unknown option", argv[optind - 1]);
+		}
+	}
+	if (optind != argc)
+		usage_error("unexpected argument", argv[optind]);
+	if (options->plan == NULL || load->host[0] == '\0' || load->rate_per_s <= 0)
+		usage_error("load needs", "--plan, --address and --rate");
+}
+
+static void
+processes_before(struct options *options)
+{
+	for (uint32_t i = 0; i < options->process_count; i++)
+		options->processes[i].before_us = hb_usage_us(options->processes[i].pid);
+}
+
+static void
+processes_after(struct options *options)
+{
+	for (uint32_t i = 0; i < options->process_count; i++) {
+		struct process *process = &options->processes[i];
+		int64_t after_us = hb_usage_us(process->pid);
+
+		process->used_us =
+			after_us < 0 || process->before_us < 0 ? -1 : after_us - process->before_us;
+	}
+}
+
+static void
+print_latency(const char *name, const struct hb_histogram *histogram)
+{
+	static const struct {
+		const char *name;
+		uint32_t per_million;
+	} ranks[] = {{"p50", 500000}, {"p90", 900000}, {"p99", 990000}, {"p999", 999000},
+		{"p9999", 999900}};
+
+	printf(",\"%s\":{\"count\":%" PRIu64, name, histogram->count);
+	for (size_t i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++)
+		printf(",\"%s_us\":%.1f", ranks[i].name,
+			(double)hb_histogram_percentile(histogram, ranks[i].per_million) / 1e3);
+	printf(",\"max_us\":%.1f,\"mean_us\":%.1f}", (double)histogram->max / 1e3,
+		histogram->count == 0 ? 0.0
+				      : (double)histogram->sum / (double)histogram->count / 1e3);
+}
+
+/* Status texts come from the server: only what needs no escaping is printed. */
+static void
+print_outcomes(const struct hb_load *load)
+{
+	printf(",\"outcomes\":[");
+	for (size_t i = 0; i < HB_LOAD_OUTCOMES_MAX && load->outcomes[i].count > 0; i++) {
+		printf("%s{\"http\":%d,\"status\":\"", i == 0 ? "" : ",", load->outcomes[i].http);
+		for (const char *at = load->outcomes[i].status; *at != '\0'; at++)
+			putchar(*at >= ' ' && *at < 127 && *at != '"' && *at != '\\' ? *at : '?');
+		printf("\",\"count\":%" PRIu64 "}", load->outcomes[i].count);
+	}
+	printf("]");
+}
+
+static void
+print_processes(const struct options *options)
+{
+	printf(",\"processes\":[");
+	for (uint32_t i = 0; i < options->process_count; i++)
+		printf("%s{\"name\":\"%s\",\"pid\":%d,\"cpu_us\":%" PRId64 "}", i == 0 ? "" : ",",
+			options->processes[i].name, options->processes[i].pid,
+			options->processes[i].used_us);
+	printf("]");
+}
+
+static void
+print_load(const struct options *options, int64_t self_us)
+{
+	const struct hb_load *load = &options->load;
+	const struct hb_load_errors *errors = &load->errors;
+
+	printf("{\"seed\":%" PRIu64 ",\"connections\":%u,\"rate_wanted_per_s\":%.1f", load->seed,
+		load->connection_count, load->rate_per_s);
+	printf(",\"requests\":%" PRIu64 ",\"offered_per_s\":%.1f", load->request_count,
+		(double)load->request_count * 1e9 / (double)(load->schedule_ns + 1));
+	printf(",\"accepted\":%" PRIu64 ",\"accepted_per_s\":%.1f,\"refused\":%" PRIu64,
+		load->accepted, (double)load->accepted * 1e9 / (double)(load->elapsed_ns + 1),
+		load->refused);
+	printf(",\"failed\":%" PRIu64 ",\"seconds\":%.3f", hb_load_failed(load),
+		(double)load->elapsed_ns / 1e9);
+	printf(",\"errors\":{\"connect\":%" PRIu64 ",\"reset\":%" PRIu64 ",\"timeout\":%" PRIu64
+	       ",\"protocol\":%" PRIu64 ",\"unsent\":%" PRIu64 "}",
+		errors->connect, errors->reset, errors->timeout, errors->protocol, errors->unsent);
+	printf(",\"reconnects\":%" PRIu64 ",\"amount_fen_sum\":%" PRIu64, load->reconnects,
+		load->amount_fen_sum);
+	print_latency("latency", &load->latency);
+	print_latency("late", &load->late);
+	print_outcomes(load);
+	print_processes(options);
+	printf(",\"generator_cpu_us\":%" PRId64 "}\n", self_us);
+}
+
+static int
+run_load(int argc, char **argv)
+{
+	static struct options options;
+	struct hb_plan plan;
+	char error[256];
+	struct hb_load *load = &options.load;
+
+	load->connection_count = 64;
+	load->seed = hb_wall_ns();
+	load->timeout_ms = 5000;
+	load->drain_ms = 10000;
+	load->whole_answers = true;
+	parse_options(&options, argc, argv);
+	int result = hb_plan_open(&plan, options.plan, error);
+
+	if (result != 0) {
+		fprintf(stderr, "hongbao-bench: %s\n", error);
+		return 2;
+	}
+	if (load->request_count == 0)
+		load->request_count = plan.request_count;
+	if (load->request_count == 0 || load->request_count > plan.request_count)
+		usage_error("the plan holds fewer requests than --requests", options.plan);
+	load->plan = &plan;
+
+	processes_before(&options);
+	int64_t self_us = hb_usage_self_us();
+
+	result = hb_load_run(load, error);
+	self_us = hb_usage_self_us() - self_us;
+	processes_after(&options);
+	if (result != 0)
+		fprintf(stderr, "hongbao-bench: %s\n", error);
+	else
+		print_load(&options, self_us);
+	hb_plan_close(&plan);
+	if (result != 0)
+		return 2;
+	return hb_load_failed(load) == 0 ? 0 : 1;
+}
+
+static int
+run_sync(int argc, char **argv)
+{
+	static struct hb_histogram latency;
+	char error[256];
+	uint32_t count = PROBE_COUNT_DEFAULT;
+
+	if (argc < 2 || argc > 3)
+		usage_error("sync needs", "DIRECTORY [COUNT]");
+	if (argc == 3)
+		count = (uint32_t)parse_u64("COUNT", argv[2], 1, 10000000);
+	if (hb_sync_probe(argv[1], count, &latency, error) != 0) {
+		fprintf(stderr, "hongbao-bench: %s\n", error);
+		return 2;
+	}
+	printf("{\"bytes\":4096");
+	print_latency("sync", &latency);
+	printf("}\n");
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc >= 2 && strcmp(argv[1], "--help") == 0) {
+		fputs(help, stdout);
+		return 0;
+	}
+	if (argc >= 2 && strcmp(argv[1], "--version") == 0) {
+		puts("hongbao-bench " HB_VERSION);
+		return 0;
+	}
+	if (argc >= 2 && strcmp(argv[1], "load") == 0)
+		return run_load(argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "sync") == 0)
+		return run_sync(argc - 1, argv + 1);
+	usage_error("the first argument must be", "load or sync");
+}
