@@ -42,6 +42,8 @@ static const char help[] =
 	"    --seed N          of the schedule (from the clock); printed\n"
 	"    --timeout-ms N    for one answer (5000)\n"
 	"    --drain-ms N      after the schedule's end (10000)\n"
+	"    --tick-us N       wake for arrivals at multiples of this only (0): less CPU, and up\n"
+	"                      to N more latency, which is counted\n"
 	"    --any-200         count every 200 as accepted; default: body status must be ok\n"
 	"    --process NAME=PID  report its CPU time; may be repeated\n"
 	"hongbao-bench sync DIRECTORY [COUNT]\n"
@@ -121,6 +123,7 @@ parse_options(struct options *options, int argc, char **argv)
 		{"seed", required_argument, NULL, 's'},
 		{"timeout-ms", required_argument, NULL, 't'},
 		{"drain-ms", required_argument, NULL, 'd'},
+		{"tick-us", required_argument, NULL, 'T'},
 		{"any-200", no_argument, NULL, '2'},
 		{"process", required_argument, NULL, 'P'},
 		{NULL, 0, NULL, 0},
@@ -154,6 +157,9 @@ parse_options(struct options *options, int argc, char **argv)
 			break;
 		case 'd':
 			load->drain_ms = (uint32_t)parse_u64("--drain-ms", optarg, 0, 600000);
+			break;
+		case 'T':
+			load->tick_us = (uint32_t)parse_u64("--tick-us", optarg, 0, 10000);
 			break;
 		case '2':
 			load->whole_answers = false;

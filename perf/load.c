@@ -366,7 +366,12 @@ run_wait(struct run *run, struct epoll_event *events)
 	uint64_t wait_ns = WAIT_NS_MAX;
 
 	if (run->next < run->load->request_count && run->free_count > 0) {
-		uint64_t left = run->next_due_ns > now ? run->next_due_ns - now : 0;
+		uint64_t tick_ns = run->load->tick_us * UINT64_C(1000);
+		uint64_t wake_ns = run->next_due_ns;
+
+		if (tick_ns > 0)
+			wake_ns += tick_ns - 1 - (wake_ns + tick_ns - 1) % tick_ns;
+		uint64_t left = wake_ns > now ? wake_ns - now : 0;
 
 		if (left < wait_ns)
 			wait_ns = left;

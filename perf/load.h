@@ -50,6 +50,7 @@ struct hb_load {
 	uint64_t seed;
 	uint32_t timeout_ms;
 	uint32_t drain_ms;  /* after the schedule's end, for what is left */
+	uint32_t tick_us;   /* wake for arrivals at multiples of this only; 0: for each in time */
 	bool whole_answers; /* every answer must be 200 with status "ok"; else any 200 counts */
 
 	/* found */
