@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * decide: the door. Finds the operation's function; the functions are in decide_packet.c (what
+ * members do with packets), decide_control.c (accounts, orders, money from outside) and
+ * decide_token.c (tokens, keys). Nothing here changes state.
+ */
+#include "shm/decide_internal.h"
+
+void
+hb_decide(const struct hb_partition *p, const struct hb_frame *frame, const struct hb_input *input,
+	struct hb_decision *decision)
+{
+	decision->record_count = 0;
+	decision->record_bytes = 0;
+	HB_ASSERT(hb_partition_of(frame->target) == p->number);
+	switch (frame->operation) {
+	case HB_OP_GRAB:
+		hbi_decide_grab(p, frame, input, decision);
+		return;
+	case HB_OP_PACKET_CREATE:
+		hbi_decide_packet_create(p, frame, input, decision);
+		return;
+	case HB_OP_PACKET_DETAIL:
+		hbi_decide_detail(p, frame, input, decision);
+		return;
+	case HB_OP_PACKET_EXPIRE:
+		hbi_decide_expire_frame(p, frame, input, decision);
+		return;
+	case HB_OP_BALANCE:
+		hbi_decide_balance(p, frame, decision);
+		return;
+	case HB_OP_TRANSFER:
+		hbi_decide_transfer(p, frame, input, decision);
+		return;
+	case HB_OP_TOKEN_ISSUE:
+		hbi_decide_token_issue(p, frame, input, decision);
+		return;
+	case HB_OP_ACCOUNT_OPEN:
+		hbi_decide_account_open(p, frame, input, decision);
+		return;
+	case HB_OP_ORDER_OPEN:
+		hbi_decide_order_open(p, frame, input, decision);
+		return;
+	case HB_OP_CREDIT:
+		hbi_decide_credit(p, frame, input, decision);
+		return;
+	case HB_OP_ORDER_QUERY:
+		hbi_decide_order_query(p, frame, decision);
+		return;
+	case HB_OP_MARK:
+		hb_decide_mark(p, input, decision);
+		hbi_reply(decision, frame, HB_STATUS_OK);
+		return;
+	default:
+		hbi_reply(decision, frame, HB_STATUS_FRAME_INVALID);
+	}
+}
+
+void
+hb_decide_mark(const struct hb_partition *p, const struct hb_input *input,
+	struct hb_decision *decision)
+{
+	struct hb_record_mark *r;
+
+	decision->record_count = 0;
+	decision->record_bytes = 0;
+	r = hbi_record_begin(p, input, decision, sizeof(*r));
+	r->state_hash = p->head->state_hash;
+	memcpy(r->sent_count, p->head->sent_count, sizeof(r->sent_count));
+	memcpy(r->sent_fen, p->head->sent_fen, sizeof(r->sent_fen));
+	memcpy(r->applied_count, p->head->applied_count, sizeof(r->applied_count));
+	memcpy(r->applied_fen, p->head->applied_fen, sizeof(r->applied_fen));
+	hbi_record_end(decision, r, HB_RECORD_MARK, sizeof(*r));
+}
+
+void
+hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame)
+{
+	if (hb_id_kind(frame->target) == HB_ID_PACKET) {
+		const uint8_t *packet = (const uint8_t *)&p->packets[(frame->target &
+			HB_ID_COUNTER_MASK) & (p->capacity.packets - 1)];
+
+		__builtin_prefetch(packet);
+		__builtin_prefetch(packet + HB_CACHE_LINE_BYTES);
+	}
+	if (frame->token_id != 0)
+		__builtin_prefetch(&p->windows[hb_mix64(frame->token_id ^ hb_mix64(frame->user)) &
+			(p->capacity.windows - 1)]);
+}
+
+void
+hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame)
+{
+	const struct hb_packet *packet;
+
+	if (frame->operation != HB_OP_GRAB)
+		return;
+	packet = hb_packet_find(p, frame->target);
+	if (packet == NULL)
+		return;
+	__builtin_prefetch(hb_packet_claims(p, packet));
+	__builtin_prefetch(&p->accounts[hb_mix64(packet->sender) >> 8 & (p->capacity.accounts - 1)]);
+}

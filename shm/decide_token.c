@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Deciding: money tokens and idempotency keys. Pure functions.
+ */
+#include <sodium/crypto_shorthash.h>
+
+#include "shm/decide_internal.h"
+#include "shm/token.h"
+
+enum hb_status
+hbi_token_check(const struct hb_partition *p, const struct hb_frame *frame,
+	const struct hb_input *input, struct hb_token_use *use)
+{
+	uint64_t mac;
+
+	memset(use, 0, sizeof(*use));
+	if (frame->token_id == 0) {
+		if (input->trusted || !input->config->tokens_required)
+			return HB_STATUS_OK;
+		return HB_STATUS_TOKEN_INVALID;
+	}
+	mac = hb_token_mac(input->config->token_key, frame->token_id, frame->user, frame->target,
+		frame->token_expiry_s, frame->operation);
+	if (mac != frame->token_mac)
+		return HB_STATUS_TOKEN_INVALID;
+	if (frame->token_expiry_s < hbi_now_ms(p, input) / 1000)
+		return HB_STATUS_TOKEN_EXPIRED;
+	use->token_id = frame->token_id;
+	use->sequence = frame->sequence;
+	use->expiry_s = frame->token_expiry_s;
+	return hbi_window_check(p, frame->token_id, frame->user, frame->sequence,
+		hb_token_initial_sequence(input->config->token_key, frame->token_id, frame->user));
+}
+
+static bool
+key_is_zero(const uint8_t key[16])
+{
+	static const uint8_t zero[16];
+
+	return memcmp(key, zero, sizeof(zero)) == 0;
+}
+
+/* Parameters are compared by hash; the key of the hash is public, collisions help nobody. */
+static uint64_t
+hash_parameters(const void *parameters, uint64_t bytes)
+{
+	static const unsigned char key[crypto_shorthash_KEYBYTES] = "hongbao-params-1";
+	uint64_t hash;
+
+	crypto_shorthash((unsigned char *)&hash, parameters, bytes, key);
+	return hash;
+}
+
+enum hb_status
+hbi_idempotency_check(const struct hb_partition *p, const struct hb_frame *frame,
+	const uint8_t key[16], const void *parameters, uint64_t parameter_bytes, uint64_t now_ms,
+	struct hb_idempotency *keep, const struct hb_idempotency_entry **entry)
+{
+	bool of_token = key_is_zero(key);
+
+	*entry = NULL;
+	memset(keep, 0, sizeof(*keep));
+	if (of_token && frame->token_id == 0)
+		return HB_STATUS_OK;
+	if (of_token) {
+		uint32_t tail[2] = {frame->sequence, frame->operation};
+
+		memcpy(keep->key, &frame->token_id, sizeof(frame->token_id));
+		memcpy(keep->key + 8, tail, sizeof(tail));
+	} else {
+		memcpy(keep->key, key, sizeof(keep->key));
+	}
+	keep->parameter_hash = hash_parameters(parameters, parameter_bytes);
+	*entry = hb_idempotency_find(p, keep->key);
+	if (*entry != NULL && (*entry)->parameter_hash != keep->parameter_hash)
+		return of_token ? HB_STATUS_SEQUENCE_USED : HB_STATUS_CONFLICT;
+	if (*entry == NULL && !hbi_idempotency_room(p, now_ms))
+		return HB_STATUS_TABLE_FULL;
+	return HB_STATUS_OK;
+}
+
+void
+hbi_decide_token_issue(const struct hb_partition *p, const struct hb_frame *frame,
+	const struct hb_input *input, struct hb_decision *decision)
+{
+	const struct hb_frame_token *f = (const void *)frame;
+	bool for_packet = f->for_operation == HB_OP_GRAB;
+	struct hb_reply_token *token;
+	struct hb_reply *reply;
+
+	if (f->for_operation != HB_OP_GRAB && f->for_operation != HB_OP_PACKET_CREATE &&
+		f->for_operation != HB_OP_TRANSFER) {
+		hbi_reply(decision, frame, HB_STATUS_FRAME_INVALID);
+		return;
+	}
+	if (!hb_is_user_account(frame->user) || (!for_packet && frame->target != frame->user)) {
+		hbi_reply(decision, frame, HB_STATUS_LIMIT);
+		return;
+	}
+	if (for_packet && hb_packet_find(p, frame->target) == NULL) {
+		hbi_reply(decision, frame, HB_STATUS_PACKET_UNKNOWN);
+		return;
+	}
+	reply = hbi_reply(decision, frame, HB_STATUS_OK);
+	hbi_reply_extend(reply, sizeof(*reply) + sizeof(*token));
+	reply->id = frame->user;
+	reply->count = 1;
+	token = (void *)(reply + 1);
+	token->token_id = input->token_id;
+	token->user = frame->user;
+	token->target = frame->target;
+	token->expiry_s = (uint32_t)(hb_stamp_ms(input->token_id) / 1000) + HB_TOKEN_LIFETIME_S;
+	token->for_operation = f->for_operation;
+	token->sequence = hb_token_initial_sequence(input->config->token_key, token->token_id,
+		token->user);
+	token->token_mac = hb_token_mac(input->config->token_key, token->token_id, token->user,
+		token->target, token->expiry_s, token->for_operation);
+}
