@@ -1,0 +1,2 @@
+# x
+command_demo(){ fail todo; }

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# The node's private MariaDB: own user, own files, Unix socket only. Nothing of the
+# host's MariaDB or MySQL is read or touched: no file below /etc/mysql, no port.
+
+mysql_is_private() {
+    [ -z "${CONFIG[mysql.socket]}" ] && [ -z "${CONFIG[mysql.host]}" ]
+}
+
+# Written once; the operator may change sizes in it.
+make_mysql_config() {
+    [ -f "$NODE/etc/mysql.cnf" ] && return
+    cat >"$NODE/etc/mysql.cnf" <<END
+# The private MariaDB of this node. Sizes may be changed; durability may not: the applier
+# refuses a server that could forget a committed transaction.
+[mysqld]
+datadir = $NODE/mysql
+socket = $NODE/socket/mysql/mysql.sock
+pid-file = $NODE/mysql/mysqld.pid
+skip-networking
+skip-name-resolve
+skip-symbolic-links
+local_infile = 0
+secure_file_priv = $NODE/mysql
+performance_schema = 0
+max_connections = 64
+character-set-server = utf8mb4
+collation-server = utf8mb4_bin
+default_time_zone = +00:00
+sql_mode = STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,NO_ZERO_IN_DATE
+innodb_flush_log_at_trx_commit = 1
+innodb_doublewrite = 1
+innodb_flush_method = O_DIRECT
+innodb_snapshot_isolation = 1
+innodb_buffer_pool_size = ${HONGBAO_MYSQL_POOL:-512M}
+innodb_log_file_size = ${HONGBAO_MYSQL_LOG:-1G}
+END
+}
+
+as_mysql() {
+    setpriv --reuid="${CONFIG[user.mysql]}" --regid="${CONFIG[user.mysql]}" --groups="$GROUP_ID" \
+        --inh-caps=-all --bounding-set=-all --no-new-privs "$@"
+}
+
+# Its data directory is complete only when the mark is there: an interrupted first start begins anew.
+initialise_mysql() {
+    local log=$NODE/log/mysql-install.log
+    [ -f "$NODE/mysql/initialised" ] && return
+    note "mysql: creating the data directory"
+    find "$NODE/mysql" -mindepth 1 -delete
+    (
+        cd "$NODE"
+        as_mysql mariadb-install-db --defaults-file="$NODE/etc/mysql.cnf" --skip-test-db \
+            --auth-root-authentication-method=socket --auth-root-socket-user=root \
+            >"$log" 2>&1
+    ) || {
+        tail -20 "$log" >&2
+        fail "the private MariaDB could not be created; the lines above say why"
+    }
+    as_mysql touch "$NODE/mysql/initialised"
+}
+
+mysql_root() {
+    mariadb --no-defaults --socket="$NODE/socket/mysql/mysql.sock" --user=root --batch \
+        --skip-column-names "$@"
+}
+
+# Logins go by the uid of the connecting process; there are no passwords.
+grant_mysql() {
+    local ledger=${CONFIG[mysql.database]} work=${CONFIG[mysql.control_database]}
+    local persist="'${CONFIG[mysql.user]}'@'localhost'"
+    local control="'${CONFIG[mysql.control_user]}'@'localhost'"
+    mysql_root <<END || fail "the schemas and users could not be created in the private MariaDB"
+CREATE DATABASE IF NOT EXISTS \`$ledger\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE DATABASE IF NOT EXISTS \`$work\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE USER IF NOT EXISTS $persist IDENTIFIED VIA unix_socket;
+CREATE USER IF NOT EXISTS $control IDENTIFIED VIA unix_socket;
+GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, LOCK TABLES
+  ON \`$ledger\`.* TO $persist;
+GRANT SELECT ON \`$ledger\`.* TO $control;
+GRANT ALL PRIVILEGES ON \`$work\`.* TO $control;
+END
+}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# The node directory: who owns what, keys, configuration files. See base/paths.h.
+
+random_hex() {
+    head -c "$1" /dev/urandom | od -An -v -tx1 | tr -d ' \n'
+}
+
+# make_key FILE OWNER TEXT: written once, never changed; readable by its one user.
+make_key() {
+    local path=$NODE/key/$1
+    [ -e "$path" ] && return
+    (umask 077 && printf '%s\n' "$3" >"$path.new")
+    chown "$2:root" "$path.new"
+    chmod 400 "$path.new"
+    mv "$path.new" "$path"
+}
+
+make_keys() {
+    make_key money-token.key "${CONFIG[user.dataplane]}" "$(random_hex 16)"
+    make_key business.keys "${CONFIG[user.control]}" "demo $(random_hex 32)"
+    make_key jwt.keys root "main HS256 $(random_hex 32)"
+}
+
+make_directories() {
+    local name
+    install -d -m 755 -o root -g root "$NODE" "$NODE/bin" "$NODE/etc" "$NODE/socket" \
+        "$NODE/log" "$NODE/pid" "$NODE/nginx"
+    install -d -m 711 -o root -g root "$NODE/key"
+    for name in dataplane persist control mysql; do
+        install -d -m 2750 -o "${CONFIG[user.$name]}" -g "$GROUP" "$NODE/socket/$name"
+    done
+    install -d -m 700 -o "${CONFIG[user.persist]}" -g "${CONFIG[user.persist]}" "$NODE/journal"
+    install -d -m 700 -o "${CONFIG[user.mysql]}" -g "${CONFIG[user.mysql]}" "$NODE/mysql"
+}
+
+# The processes read a copy: their users may not reach the operator's file.
+place_config() {
+    install -d -m 755 "$NODE" "$NODE/etc"
+    if [ -n "$OPERATOR_CONFIG" ]; then
+        [ "$OPERATOR_CONFIG" -ef "$NODE/etc/hongbao.conf" ] ||
+            install_file "$OPERATOR_CONFIG" "$NODE/etc/hongbao.conf" 644
+    elif [ ! -f "$NODE/etc/hongbao.conf" ]; then
+        generate_config "$NODE" "$@"
+    fi
+    read_config "$NODE/etc/hongbao.conf"
+    [ "${CONFIG[node.directory]}" = "$NODE" ] ||
+        fail "$NODE/etc/hongbao.conf names another node.directory: ${CONFIG[node.directory]}"
+}
+
+# Fill the template: @NAME@ -> value. Values hold none of the characters sed minds: the
+# option table allows letters, digits and . / : _ + - [ ] * only.
+make_nginx_config() {
+    local module=$NODE/bin/ngx_http_hb_module.so
+    sed -e "s|@NODE@|$NODE|g" -e "s|@MODULE@|$module|g" \
+        -e "s|@LISTEN@|${CONFIG[front.listen]}|g" \
+        -e "s|@WORKERS@|${CONFIG[front.workers]}|g" \
+        -e "s|@USER@|${CONFIG[user.front]}|g" -e "s|@GROUP@|$GROUP|g" \
+        -e "s|@TIMEOUT_MS@|${CONFIG[front.timeout_ms]}|g" \
+        "$ROOT/front/nginx.conf.in" >"$NODE/etc/nginx.conf.new"
+    if grep -n '@[A-Z_]*@' "$NODE/etc/nginx.conf.new" >&2; then
+        fail "front/nginx.conf.in has names the launcher does not know; see the lines above"
+    fi
+    mv "$NODE/etc/nginx.conf.new" "$NODE/etc/nginx.conf"
+}
+
+prepare_node() {
+    place_config "$@"
+    ensure_users "${CONFIG[user.dataplane]}" "${CONFIG[user.persist]}" \
+        "${CONFIG[user.control]}" "${CONFIG[user.front]}" "${CONFIG[user.mysql]}"
+    install_programs "$NODE"
+    make_directories
+    make_keys
+    make_nginx_config
+}
+
+# Remove a node directory in which nothing runs.
+remove_node() {
+    local name
+    NODE=$1
+    [ -d "$NODE" ] || return 0
+    for name in "${PROCESSES[@]}"; do
+        process_alive "$name" && fail "$name of $NODE still runs; stop it first"
+    done
+    rm -rf "$NODE"
+}

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Starting, finding and ending the node's processes. A process is known by its pid and
+# its start time together, so a pid that the kernel gave to someone else is never touched.
+
+PROCESSES=(mysql persist dataplane control nginx)
+
+# stat_field PID N: field N of /proc/PID/stat, counted after the name in parentheses.
+stat_field() {
+    local text
+    text=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    text=${text##*) }
+    # shellcheck disable=SC2086
+    set -- "$2" $text
+    shift "$1"
+    printf '%s\n' "$1"
+}
+
+process_state() { stat_field "$1" 1; }
+process_session() { stat_field "$1" 4; }
+process_start_time() { stat_field "$1" 20; }
+
+# process_pid NAME: the recorded pid, whether or not it is alive.
+process_pid() {
+    local pid start
+    read -r pid start 2>/dev/null <"$NODE/pid/$1" || return 1
+    [ -n "$pid" ] && [ -n "$start" ] && printf '%s\n' "$pid"
+}
+
+process_alive() {
+    local pid start
+    [ -r "$NODE/pid/$1" ] || return 1
+    read -r pid start <"$NODE/pid/$1" || return 1
+    [ "$(process_start_time "$pid")" = "$start" ] && [ "$(process_state "$pid")" != Z ]
+}
+
+# What a dead process left behind in its session, such as nginx workers without their master.
+process_leftovers() {
+    local pid entry
+    pid=$(process_pid "$1") || return 0
+    for entry in /proc/[0-9]*; do
+        if [ "$(process_session "${entry#/proc/}")" = "$pid" ] &&
+            [ "$(readlink "$entry/cwd" 2>/dev/null)" = "$NODE" ]; then
+            printf '%s\n' "${entry#/proc/}"
+        fi
+    done
+}
+
+end_leftovers() {
+    local name=$1 pids waited=0
+    process_alive "$name" && return
+    mapfile -t pids < <(process_leftovers "$name")
+    [ "${#pids[@]}" -gt 0 ] || return 0
+    note "$name: ending ${#pids[@]} process(es) its predecessor left behind"
+    kill -TERM "${pids[@]}" 2>/dev/null || true
+    while [ -n "$(process_leftovers "$name")" ]; do
+        if [ $((waited += 1)) -gt 50 ]; then
+            kill -KILL "${pids[@]}" 2>/dev/null || true
+        fi
+        [ "$waited" -le 100 ] || fail "$name: processes ${pids[*]} do not end"
+        sleep 0.1
+    done
+}
+
+# launch NAME COMMAND...: in the background, in a session of its own, with its log; records
+# pid and start time. The command replaces the shell, so the pid is the process's own.
+launch() {
+    local name=$1 pid
+    shift
+    end_leftovers "$name"
+    (
+        cd "$NODE"
+        ulimit -c 0
+        ulimit -n 65536 2>/dev/null || true
+        exec setsid "$@" </dev/null >>"$NODE/log/$name.log" 2>&1 9>&-
+    ) &
+    pid=$!
+    printf '%s %s\n' "$pid" "$(process_start_time "$pid")" >"$NODE/pid/$name.new"
+    mv "$NODE/pid/$name.new" "$NODE/pid/$name"
+}
+
+# One user, one common group for the sockets, no capabilities, no way to get any.
+as_user() {
+    printf '%s\n' setpriv "--reuid=$1" "--regid=$1" "--groups=$GROUP_ID" --inh-caps=-all \
+        --bounding-set=-all --no-new-privs
+}
+
+# The master reads keys and opens the port as root, then its workers become user.front.
+nginx_master() {
+    printf '%s\n' setpriv --clear-groups --inh-caps=-all \
+        --bounding-set=-all,+setuid,+setgid,+kill,+chown,+net_bind_service --no-new-privs
+}
+
+launch_process() {
+    local name=$1 config=$NODE/etc/hongbao.conf prefix
+    case $name in
+    mysql)
+        mapfile -t prefix < <(as_user "${CONFIG[user.mysql]}")
+        launch mysql nice -n 5 "${prefix[@]}" mariadbd --defaults-file="$NODE/etc/mysql.cnf"
+        ;;
+    nginx)
+        mapfile -t prefix < <(nginx_master)
+        launch nginx "${prefix[@]}" nginx -p "$NODE/" -c "$NODE/etc/nginx.conf" \
+            -e stderr -g 'daemon off;'
+        ;;
+    *)
+        mapfile -t prefix < <(as_user "${CONFIG[user.$name]}")
+        launch "$name" "${prefix[@]}" "$NODE/bin/hongbao-$name" -c "$config"
+        ;;
+    esac
+}
+
+# Does a process listen on this Unix socket?
+socket_listens() {
+    awk -v path="$1" '$8 == path && $4 == "00010000" { found = 1 } END { exit !found }' \
+        /proc/net/unix
+}
+
+http_address() {
+    local listen=${CONFIG[front.listen]}
+    case $listen in
+    '*:'* | 0.0.0.0:*) listen=127.0.0.1:${listen##*:} ;;
+    '[::]:'*) listen="[::1]:${listen##*:}" ;;
+    esac
+    printf 'http://%s\n' "$listen"
+}
+
+healthy() {
+    case $1 in
+    mysql) mysql_root -e 'SELECT 1' >/dev/null 2>&1 ;;
+    persist) socket_listens "$NODE/socket/persist/link.sock" &&
+        socket_listens "$NODE/socket/persist/admin.sock" ;;
+    dataplane) socket_listens "$NODE/socket/dataplane/attach.sock" ;;
+    control) curl -fsS -m 2 --unix-socket "$NODE/socket/control/admin.sock" \
+        http://control/status >/dev/null 2>&1 ;;
+    nginx) curl -fsS -m 2 "$(http_address)/health" >/dev/null 2>&1 ;;
+    esac
+}
+
+# Seconds a start may take: recovery reads the journal, MariaDB may replay its log.
+start_seconds_max() {
+    case $1 in
+    mysql) printf '120\n' ;;
+    dataplane) printf '300\n' ;;
+    *) printf '60\n' ;;
+    esac
+}
+
+# Seconds an orderly end may take before the process is killed.
+stop_seconds_max() {
+    case $1 in
+    mysql) printf '60\n' ;;
+    *) printf '15\n' ;;
+    esac
+}
+
+last_lines() {
+    printf -- '--- last lines of %s\n' "$NODE/log/$1.log" >&2
+    tail -n 15 "$NODE/log/$1.log" >&2 || true
+    printf -- '---\n' >&2
+}
+
+start_process() {
+    local name=$1 begin limit next_note=5000 elapsed
+    begin=$(now_ms)
+    limit=$(start_seconds_max "$name")
+    launch_process "$name"
+    until healthy "$name"; do
+        elapsed=$(($(now_ms) - begin))
+        if ! process_alive "$name"; then
+            last_lines "$name"
+            fail "$name ended while starting; its last lines are above"
+        fi
+        if [ "$elapsed" -gt $((limit * 1000)) ]; then
+            last_lines "$name"
+            fail "$name is not ready after $limit s; it is left running for a look"
+        fi
+        if [ "$elapsed" -gt "$next_note" ]; then
+            note "$name: not ready yet after $((elapsed / 1000)) s"
+            next_note=$((next_note + 5000))
+        fi
+        sleep 0.05
+    done
+    elapsed=$(($(now_ms) - begin))
+    note "$(printf '%-10s ready after %d.%02d s, pid %s' "$name" $((elapsed / 1000)) \
+        $((elapsed % 1000 / 10)) "$(process_pid "$name")")"
+}
+
+stop_process() {
+    local name=$1 pid begin limit
+    if ! process_alive "$name"; then
+        end_leftovers "$name"
+        rm -f "$NODE/pid/$name"
+        return
+    fi
+    pid=$(process_pid "$name")
+    begin=$(now_ms)
+    limit=$(stop_seconds_max "$name")
+    case $name in
+    nginx) kill -QUIT "$pid" ;;
+    *) kill -TERM "$pid" ;;
+    esac
+    while process_alive "$name"; do
+        if [ $(($(now_ms) - begin)) -gt $((limit * 1000)) ]; then
+            note "$name: does not end within $limit s; killing pid $pid"
+            kill -KILL "$pid" 2>/dev/null || true
+            sleep 0.2
+        fi
+        sleep 0.05
+    done
+    end_leftovers "$name"
+    rm -f "$NODE/pid/$name"
+    note "$name stopped"
+}

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# Debian packages and system users. Services of the host are never started,
+# stopped or changed: while packages are installed a policy forbids it.
+
+POLICY=/usr/sbin/policy-rc.d
+POLICY_SAVED=/usr/sbin/policy-rc.d.before-hongbao
+POLICY_MARK="temporary policy of hongbao setup"
+
+packages_wanted() {
+    sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$ROOT/tools/packages.txt"
+}
+
+package_installed() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | cut -c1-9)" = installed ]
+}
+
+packages_missing() {
+    local package
+    while read -r package; do
+        package_installed "$package" || printf '%s\n' "$package"
+    done < <(packages_wanted)
+}
+
+policy_forbid() {
+    if [ -e "$POLICY" ] && ! grep -q "$POLICY_MARK" "$POLICY"; then
+        mv "$POLICY" "$POLICY_SAVED"
+    fi
+    printf '#!/bin/sh\n# %s\nexit 101\n' "$POLICY_MARK" >"$POLICY"
+    chmod 755 "$POLICY"
+}
+
+# Put back what was there; also cleans up after a setup that was killed.
+policy_restore() {
+    if [ -e "$POLICY" ] && grep -q "$POLICY_MARK" "$POLICY"; then
+        rm -f "$POLICY"
+    fi
+    if [ -e "$POLICY_SAVED" ]; then
+        mv "$POLICY_SAVED" "$POLICY"
+    fi
+}
+
+apt_install() {
+    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none \
+        apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 -qq -y \
+        -o Dpkg::Options::=--force-confold --no-install-recommends install "$@"
+}
+
+apt_update() {
+    note "refreshing the package lists"
+    apt-get -o DPkg::Lock::Timeout=300 -qq update ||
+        fail "apt-get update failed; is there a network, and are the sources right?"
+}
+
+# The packaged nginx would start with the machine from now on; it is not asked to.
+keep_nginx_off() {
+    if [ -x /usr/sbin/update-rc.d ] && [ -e /etc/init.d/nginx ]; then
+        update-rc.d nginx disable >/dev/null 2>&1 || true
+    fi
+    rm -f /etc/systemd/system/multi-user.target.wants/nginx.service
+}
+
+install_packages() (
+    log=$(mktemp)
+    nginx_is_new=1
+    package_installed nginx && nginx_is_new=0
+    trap 'policy_restore; rm -f "$log"' EXIT
+    trap 'exit 130' INT TERM HUP
+    policy_forbid
+    apt-get -s --no-install-recommends install "$@" >/dev/null 2>&1 || apt_update
+    note "installing $# Debian packages: $*"
+    if ! apt_install "$@" >"$log" 2>&1; then
+        apt_update
+        if ! apt_install "$@" >"$log" 2>&1; then
+            tail -20 "$log" >&2
+            fail "the packages could not be installed; the lines above say why"
+        fi
+    fi
+    [ "$nginx_is_new" -eq 0 ] || keep_nginx_off
+)
+
+ensure_group() {
+    grep -q "^$1:" /etc/group || groupadd --system "$1"
+}
+
+ensure_user() {
+    if ! getent passwd "$1" >/dev/null; then
+        note "creating system user $1"
+        useradd --system --user-group --groups "$GROUP" --no-create-home \
+            --home-dir /nonexistent --shell /usr/sbin/nologin "$1"
+    fi
+    id -nG "$1" | tr ' ' '\n' | grep -qx "$GROUP" || usermod -a -G "$GROUP" "$1"
+}
+
+ensure_users() {
+    local user
+    ensure_group "$GROUP"
+    for user in "$@"; do
+        ensure_user "$user"
+    done
+}
+
+setup() {
+    local missing
+    need_root setup
+    mkdir -p "$STATE_ROOT"
+    take_lock "$STATE_ROOT/.setup-lock" setup
+    policy_restore
+    mapfile -t missing < <(packages_missing)
+    if [ "${#missing[@]}" -gt 0 ]; then
+        install_packages "${missing[@]}" 9>&-
+    fi
+    ensure_users hongbao-dataplane hongbao-persist hongbao-control hongbao-front hongbao-mysql
+    exec 9>&-
+}
+
+command_setup() {
+    if help_wanted "$@"; then
+        say "usage: ./hongbao setup"
+        say "Installs the missing packages of tools/packages.txt and creates the system users."
+        say "Starts, stops and changes no service of the host."
+        return
+    fi
+    [ $# -eq 0 ] || usage_error "setup takes no arguments"
+    setup
+    say "setup: complete"
+}
