@@ -50,7 +50,7 @@ initialise_mysql() {
     note "mysql: creating the data directory"
     find "$NODE/mysql" -mindepth 1 -delete
     (
-        cd "$NODE"
+        cd "$NODE" || exit 1
         as_mysql mariadb-install-db --defaults-file="$NODE/etc/mysql.cnf" --skip-test-db \
             --auth-root-authentication-method=socket --auth-root-socket-user=root \
             >"$log" 2>&1

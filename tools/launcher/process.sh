@@ -70,7 +70,7 @@ launch() {
     shift
     end_leftovers "$name"
     (
-        cd "$NODE"
+        cd "$NODE" || exit 1
         ulimit -c 0
         ulimit -n 65536 2>/dev/null || true
         exec setsid "$@" </dev/null >>"$NODE/log/$name.log" 2>&1 9>&-

@@ -1,1 +1,103 @@
-command_test(){ fail todo; }
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+#
+# All tests: those of meson (unit, system), then the end-to-end tests. Counts come from
+# what the runners recorded, and a test that was skipped counts as failed.
+
+# count_meson LOG: prints "passed failed" from meson's record, one JSON object per line.
+count_meson() {
+    python3 - "$1" <<'END'
+import json
+import sys
+
+passed = failed = 0
+with open(sys.argv[1], encoding="utf-8") as file:
+    for line in file:
+        result = json.loads(line)["result"]
+        if result in ("OK", "EXPECTEDFAIL"):
+            passed += 1
+        else:
+            failed += 1
+print(passed, failed)
+END
+}
+
+# run_suite SUITE JOBS: adds to PASSED and FAILED, shows what failed.
+run_suite() {
+    local suite=$1 jobs=$2 record=$BUILD/meson-logs/testlog-$1.json counts log
+    log=$(mktemp)
+    say "test: $suite"
+    rm -f "$record"
+    if ! meson test -C "$BUILD" --no-rebuild --suite "$suite" --num-processes "$jobs" \
+        --logbase "testlog-$suite" --print-errorlogs >"$log" 2>&1; then
+        if grep -q 'No suitable tests defined' "$log"; then
+            rm -f "$log"
+            return
+        fi
+        tail -80 "$log"
+    fi
+    rm -f "$log"
+    if [ ! -s "$record" ]; then
+        say "no record of suite $suite"
+        FAILED=$((FAILED + 1))
+        return
+    fi
+    counts=$(count_meson "$record")
+    note "${counts% *} passed, ${counts#* } failed"
+    PASSED=$((PASSED + ${counts% *}))
+    FAILED=$((FAILED + ${counts#* }))
+}
+
+# Each executable file tests/e2e/test_* is one test; exit code 0 means it passed.
+run_e2e() {
+    local file log
+    log=$(mktemp)
+    say "test: e2e"
+    for file in "$ROOT"/tests/e2e/test_*; do
+        [ -x "$file" ] || continue
+        if HONGBAO_BUILD=$BUILD "$file" >"$log" 2>&1; then
+            note "${file##*/} passed"
+            PASSED=$((PASSED + 1))
+        else
+            tail -60 "$log"
+            note "${file##*/} failed"
+            FAILED=$((FAILED + 1))
+        fi
+    done
+    rm -f "$log"
+}
+
+meson_suites() {
+    meson introspect --tests "$BUILD" | jq -r '[.[].suite[] | sub("^hongbao:"; "")] | unique[]'
+}
+
+command_test() {
+    local suite suites
+    if help_wanted "$@"; then
+        say "usage: ./hongbao test [SUITE...]"
+        say "Installs, builds, runs the suites: unit, system, e2e (all without an argument)."
+        say "The last line is 'N passed, N failed'; exit 1 when something failed."
+        return
+    fi
+    need_root test
+    setup
+    build
+    PASSED=0 FAILED=0
+    # Test nodes are small; several may run at once.
+    export HONGBAO_MYSQL_POOL=${HONGBAO_MYSQL_POOL:-128M} HONGBAO_MYSQL_LOG=${HONGBAO_MYSQL_LOG:-128M}
+    mapfile -t suites < <(meson_suites)
+    for suite in "${suites[@]}"; do
+        if [ $# -gt 0 ] && [[ " $* " != *" $suite "* ]]; then
+            continue
+        fi
+        case $suite in
+        unit) run_suite "$suite" 2 ;;
+        *) run_suite "$suite" 1 ;;
+        esac
+    done
+    if [ $# -eq 0 ] || [[ " $* " == *" e2e "* ]]; then
+        run_e2e
+    fi
+    say "$PASSED passed, $FAILED failed"
+    [ "$FAILED" -eq 0 ] && [ "$PASSED" -gt 0 ]
+}

@@ -55,34 +55,52 @@ stop_node() {
     done
 }
 
-# The command that reaches the tool of this node.
-hbctl_words() {
-    if [ "$NODE" = "$DEFAULT_NODE" ] && [ -L "$ROOT/run" ]; then
-        printf '%s\n' "./run/bin/hbctl -c ./run/etc/hongbao.conf"
-    else
-        printf '%s\n' "$NODE/bin/hbctl -c $NODE/etc/hongbao.conf"
-    fi
+# The command that reaches a tool of this node, as short as it gets.
+tool_words() {
+    case $1 in
+    hbctl)
+        if [ "$NODE" = "$DEFAULT_NODE" ]; then
+            printf './run/bin/hbctl\n'
+        else
+            printf '%s/bin/hbctl -c %s/etc/hongbao.conf\n' "$NODE" "$NODE"
+        fi
+        ;;
+    business)
+        if [ "$NODE" = "$DEFAULT_NODE" ]; then
+            printf 'tools/business-call\n'
+        else
+            printf 'tools/business-call -c %s/etc/hongbao.conf\n' "$NODE"
+        fi
+        ;;
+    esac
 }
 
 print_first_steps() {
-    local address hbctl
+    local address hbctl business
     address=$(http_address)
-    hbctl=$(hbctl_words)
+    hbctl=$(tool_words hbctl)
+    business=$(tool_words business)
     cat <<END
 
 The node is up: $address
 
-First steps (as root; hbctl acts for the business system and signs user tokens):
-  $hbctl account open 1001
-  $hbctl credit 1001 10000
-  $hbctl packet send 1001 --group 7 --total 1000 --count 5        # prints the packet
+The first grab, as root in $ROOT:
+  # the business system opens accounts, credits one, sends a packet for it to group 7
+  $business POST /business/v1/accounts '{"items":[{"account":1001,"kind":"user"},{"account":1002,"kind":"user"}]}'
+  $business POST /business/v1/credits '{"account":1001,"amount_fen":10000,"channel":"manual"}'
+  PACKET=\$($business POST /business/v1/packets '{"sender":1001,"kind":"lucky","group":7,"total_fen":1000,"count":5}' | jq -r .packet)
+
+  # a user of group 7 gets his user token, and a money token for this packet
   JWT=\$($hbctl token user 1002 --group 7)
-  $hbctl token money --user 1002 --operation grab --target PACKET   # prints token and sequence
-  curl -H "Authorization: Bearer \$JWT" $address/v1/packets/PACKET/grab \\
-    -d '{"group":7,"token":"GR-...","sequence":N}'
+  $business POST /business/v1/tokens '{"user":1002,"operation":"grab","target":"'\$PACKET'"}' | tee /tmp/token.json
+  TOKEN=\$(jq -r .token /tmp/token.json); SEQUENCE=\$((\$(jq -r .sequence /tmp/token.json) + 1))
+
+  # he grabs
+  curl -H "Authorization: Bearer \$JWT" $address/v1/packets/\$PACKET/grab \\
+    -d '{"group":7,"token":"'\$TOKEN'","sequence":'\$SEQUENCE'}'
   curl -H "Authorization: Bearer \$JWT" $address/v1/balance
 
-Logs: $NODE/log    State: ./hongbao status    Stop: ./hongbao down
+Logs: $NODE/log    State: ./hongbao status    Proof: $hbctl check    Stop: ./hongbao down
 END
 }
 
