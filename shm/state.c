@@ -347,9 +347,9 @@ hbi_claim_hash(uint64_t packet, uint64_t user, uint32_t share_index, int64_t amo
 }
 
 uint64_t
-hbi_window_hash(const struct hb_window *window)
+hbi_token_use_hash(const struct hb_token_use *use, uint64_t user)
 {
-	return hb_mix64(window->token_id ^ hb_mix64(window->user ^ window->used) ^ window->newest);
+	return hb_mix64(use->token_id ^ hb_mix64(user) ^ (uint64_t)use->sequence << 40);
 }
 
 uint64_t

@@ -35,7 +35,7 @@ hbi_balance_delta(uint64_t account, int64_t available_fen, int64_t frozen_fen)
 
 uint64_t hbi_packet_hash(const struct hb_packet *packet);
 uint64_t hbi_claim_hash(uint64_t packet, uint64_t user, uint32_t share_index, int64_t amount_fen);
-uint64_t hbi_window_hash(const struct hb_window *window);
+uint64_t hbi_token_use_hash(const struct hb_token_use *use, uint64_t user);
 uint64_t hbi_order_hash(const struct hb_order *order);
 uint64_t hbi_idempotency_hash(const struct hb_idempotency_entry *entry);
 

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Order numbers and Beijing time. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/engine/world.h"
+
+static void
+test_a_number_is_32_digits_and_decodes_to_its_parts(void **unused)
+{
+	char text[HB_ORDER_NUMBER_LENGTH + 1];
+	struct hb_order_number n;
+	uint64_t stamp = UINT64_C(1795392000123) << 14 | 45;
+
+	(void)unused;
+	hb_order_number_format(text, HB_BUSINESS_PACKET_GRAB, 7, 3, 1001, stamp);
+	assert_int_equal(strlen(text), 32);
+	assert_int_equal(strncmp(text + 11, "20261123080000123", 17), 0);
+	assert_true(hb_order_number_parse(text, &n));
+	assert_int_equal(n.business, HB_BUSINESS_PACKET_GRAB);
+	assert_int_equal(n.node, 7);
+	assert_int_equal(n.allocator, 3);
+	assert_int_equal(n.stamp, stamp);
+	assert_int_equal(n.user_digits % HB_PARTITION_COUNT, hb_partition_of(1001));
+}
+
+static void
+test_damaged_numbers_do_not_parse(void **unused)
+{
+	static const char *const bad[] = {"", "2110703", "2110703000120261123080000123004x",
+		"21107030001202611230800001230045", "21207030001202611230800001230045",
+		"21107990001202611230800001230045", "211070300012026112308000012300456",
+		"21107030001202602300800001230045", "21107030001202611232500001230045"};
+	struct hb_order_number n;
+
+	(void)unused;
+	assert_true(hb_order_number_parse(bad[3], &n));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		if (i != 3)
+			assert_false(hb_order_number_parse(bad[i], &n));
+}
+
+static void
+test_stamps_never_repeat_when_the_clock_steps(void **unused)
+{
+	uint64_t seed = (uint64_t)time(NULL), last = 0, now = 1795392000000, refused = 0;
+
+	(void)unused;
+	printf("seed %lu\n", (unsigned long)seed);
+	srandom((unsigned)seed);
+	for (int i = 0; i < 2000000; i++) {
+		uint64_t next;
+
+		if (i % 1000 == 0)
+			now += (uint64_t)(random() % 300) - 100;
+		next = hb_stamp_next(last, now);
+		if (next == 0) {
+			refused++;
+			now += 500;
+			continue;
+		}
+		assert_true(next > last);
+		assert_true(hb_stamp_sequence(next) <= 9999);
+		assert_true(hb_stamp_ms(next) <= now + HB_ORDER_RUN_AHEAD_MS_MAX);
+		last = next;
+	}
+	assert_true(refused < 1000);
+}
+
+static void
+test_a_full_millisecond_runs_ahead_until_the_bound(void **unused)
+{
+	uint64_t now = 1795392000000, last = 0, n = 0;
+
+	(void)unused;
+	for (uint64_t next; (next = hb_stamp_next(last, now)) != 0; last = next)
+		n++;
+	assert_int_equal(n, 10000 * (HB_ORDER_RUN_AHEAD_MS_MAX + 1));
+}
+
+static void
+test_beijing_time_goes_there_and_back(void **unused)
+{
+	char text[18];
+	uint64_t ms;
+
+	(void)unused;
+	for (uint64_t t = 100000000000; t < 4102444800000; t += 86399999999 / 7) {
+		hb_beijing_time_format(text, t);
+		assert_true(hb_beijing_time_parse(text, &ms));
+		assert_int_equal(ms, t);
+	}
+	hb_beijing_time_format(text, 1709222400000); /* 2024-02-29 16:00 UTC */
+	assert_string_equal(text, "20240301000000000");
+}
+
+static void
+test_accounts_spread_evenly_over_partitions(void **unused)
+{
+	uint32_t count[HB_PARTITION_COUNT] = {0};
+
+	(void)unused;
+	for (uint64_t account = 1; account <= 160000; account++)
+		count[hb_partition_of(account)]++;
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++)
+		assert_in_range(count[i], 9600, 10400);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_number_is_32_digits_and_decodes_to_its_parts),
+		cmocka_unit_test(test_damaged_numbers_do_not_parse),
+		cmocka_unit_test(test_stamps_never_repeat_when_the_clock_steps),
+		cmocka_unit_test(test_a_full_millisecond_runs_ahead_until_the_bound),
+		cmocka_unit_test(test_beijing_time_goes_there_and_back),
+		cmocka_unit_test(test_accounts_spread_evenly_over_partitions),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

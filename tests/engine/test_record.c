@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sealing and checking records. */
+#include <string.h>
+
+#include "base/crc32c.h"
+#include "tests/engine/world.h"
+
+static void
+test_crc32c_has_the_published_check_value(void **unused)
+{
+	(void)unused;
+	assert_int_equal(hb_crc32c("123456789", 9), 0xE3069283);
+}
+
+static void
+test_every_flipped_bit_of_a_record_is_found(void **unused)
+{
+	struct hb_record_grab r = {.head = {.ring = 3, .core_sequence = 9, .time_ns = 5},
+		.packet = 77,
+		.user = 5,
+		.amount_fen = 12};
+	uint8_t *bytes = (uint8_t *)&r;
+
+	(void)unused;
+	hb_record_seal(&r.head, HB_RECORD_GRAB, sizeof(r));
+	assert_null(hb_record_verify(&r.head, sizeof(r)));
+	for (uint32_t bit = 0; bit < sizeof(r) * 8; bit++) {
+		bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		assert_non_null(hb_record_verify(&r.head, sizeof(r)));
+		bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+	for (uint32_t n = 0; n < sizeof(r); n++)
+		assert_non_null(hb_record_verify(&r.head, n));
+}
+
+static void
+test_a_greeting_must_fit_its_record(void **unused)
+{
+	_Alignas(8) uint8_t bytes[HB_RECORD_BYTES_MAX] = {0};
+	struct hb_record_packet_create *r = (void *)bytes;
+
+	(void)unused;
+	r->greeting_length = 5;
+	hb_record_seal(&r->head, HB_RECORD_PACKET_CREATE, sizeof(*r) + 8);
+	assert_null(hb_record_verify(&r->head, sizeof(bytes)));
+	hb_record_seal(&r->head, HB_RECORD_PACKET_CREATE, sizeof(*r));
+	assert_non_null(hb_record_verify(&r->head, sizeof(bytes)));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_crc32c_has_the_published_check_value),
+		cmocka_unit_test(test_every_flipped_bit_of_a_record_is_found),
+		cmocka_unit_test(test_a_greeting_must_fit_its_record),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Random operations against a plain reference, then: replay gives the same state, a snapshot in
+ * the middle plus the rest of the journal gives the same state, money is conserved.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/engine/world.h"
+
+#define USERS 300
+#define PACKETS 64
+#define STEPS 20000
+
+/* What the reference knows: who got what of which packet. */
+struct reference {
+	uint64_t packet[PACKETS];
+	uint32_t count[PACKETS];
+	uint32_t taken[PACKETS];
+	uint64_t deadline_ms[PACKETS];
+	int64_t share_fen[PACKETS][USERS + 1];
+	int64_t sum_fen[PACKETS];
+	int64_t total_fen[PACKETS];
+};
+
+static struct world w;
+static struct reference ref;
+
+static void
+step_send(void)
+{
+	uint32_t i = (uint32_t)(world_random(&w) % PACKETS);
+	uint64_t sender = 1 + world_random(&w) % USERS;
+	uint32_t count = 1 + (uint32_t)(world_random(&w) % 40);
+	int64_t total_fen = count + (int64_t)(world_random(&w) % 2000);
+	uint8_t algorithm = world_random(&w) % 2 ? HB_SPLIT_SEED : HB_SPLIT_DOUBLE_MEAN;
+	uint64_t packet;
+
+	if (world_send(&w, sender, 7, total_fen, count, algorithm, &packet) != HB_STATUS_OK)
+		return;
+	memset(ref.share_fen[i], 0, sizeof(ref.share_fen[i]));
+	ref.packet[i] = packet;
+	ref.count[i] = count;
+	ref.taken[i] = 0;
+	ref.sum_fen[i] = 0;
+	ref.total_fen[i] = total_fen;
+	ref.deadline_ms[i] = w.input.now_ns / 1000000 + UINT64_C(86400000);
+}
+
+static enum hb_status
+expected_grab(uint32_t i, uint64_t user)
+{
+	if (ref.share_fen[i][user] != 0)
+		return HB_STATUS_OK;
+	if (w.input.now_ns / 1000000 >= ref.deadline_ms[i])
+		return HB_STATUS_EXPIRED;
+	return ref.taken[i] == ref.count[i] ? HB_STATUS_SOLD_OUT : HB_STATUS_OK;
+}
+
+static void
+step_grab(void)
+{
+	uint32_t i = (uint32_t)(world_random(&w) % PACKETS);
+	uint64_t user = 1 + world_random(&w) % USERS;
+	struct hb_frame f;
+
+	if (ref.packet[i] == 0)
+		return;
+	f = world_grab_frame(&w, ref.packet[i], user, 7, 1);
+	assert_int_equal(expected_grab(i, user), world_ask(&w, &f));
+	if (w.reply.head.status != HB_STATUS_OK)
+		return;
+	if (ref.share_fen[i][user] != 0) {
+		assert_int_equal(w.reply.head.amount_fen, ref.share_fen[i][user]);
+		return;
+	}
+	assert_false(w.reply.head.flags & HB_REPLY_ALREADY);
+	ref.share_fen[i][user] = w.reply.head.amount_fen;
+	ref.sum_fen[i] += w.reply.head.amount_fen;
+	if (++ref.taken[i] == ref.count[i])
+		assert_int_equal(ref.sum_fen[i], ref.total_fen[i]);
+}
+
+static void
+step_other(void)
+{
+	struct hb_frame mark = {.operation = HB_OP_MARK, .length = sizeof(mark)};
+	struct hb_frame_transfer f = {.head = {.operation = HB_OP_TRANSFER, .length = sizeof(f)}};
+
+	switch (world_random(&w) % 4) {
+	case 0:
+		mark.target = hb_system_account(1, (uint32_t)(world_random(&w) % 16));
+		assert_int_equal(world_ask(&w, &mark), HB_STATUS_OK);
+		break;
+	case 1:
+		world_advance_ms(&w, world_random(&w) % 600000);
+		break;
+	case 2:
+		f.head.target = f.head.user = 1 + world_random(&w) % USERS;
+		f.to = 1 + world_random(&w) % (2 * USERS);
+		f.amount_fen = (int64_t)(world_random(&w) % 3000) - 10;
+		world_ask(&w, &f);
+		break;
+	default:
+		world_deliver(&w);
+		world_fund(&w, 1 + world_random(&w) % USERS, 5000);
+	}
+}
+
+struct memory {
+	uint8_t *bytes;
+	size_t length, at;
+};
+
+static int
+memory_write(void *context, void *bytes, size_t length)
+{
+	struct memory *m = context;
+
+	m->bytes = realloc(m->bytes, m->length + length);
+	memcpy(m->bytes + m->length, bytes, length);
+	m->length += length;
+	return 0;
+}
+
+static int
+memory_read(void *context, void *bytes, size_t length)
+{
+	struct memory *m = context;
+
+	if (m->length - m->at < length)
+		return -EPROTO;
+	memcpy(bytes, m->bytes + m->at, length);
+	m->at += length;
+	return 0;
+}
+
+/* The state after the credits were delivered, through a snapshot and into other capacities. */
+static void
+check_snapshot(void)
+{
+	struct hb_capacity larger = w.state.partition[0].capacity;
+	struct hb_state again;
+
+	larger.accounts *= 2;
+	larger.windows *= 2;
+	larger.packets *= 2;
+	world_deliver(&w);
+	assert_int_equal(hb_state_create(&again, &larger, 7), 0);
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
+		struct memory m = {0};
+
+		assert_int_equal(hb_state_save(&w.state.partition[i], memory_write, &m), 0);
+		assert_int_equal(hb_state_load(&again.partition[i], memory_read, &m), 0);
+		assert_int_equal(m.at, m.length);
+		free(m.bytes);
+	}
+	world_check_same(&w.state, &again);
+	hb_state_close(&w.state);
+	w.state = again; /* go on with the loaded one */
+}
+
+static void
+run_steps(uint32_t steps)
+{
+	for (uint32_t n = 0; n < steps; n++) {
+		uint64_t kind = world_random(&w) % 20;
+
+		if (kind == 0)
+			step_send();
+		else if (kind == 1)
+			step_other();
+		else
+			step_grab();
+		assert_true(w.waiting_count < WORLD_CREDITS_MAX / 2 ||
+			(world_deliver(&w), w.waiting_count == 0));
+	}
+}
+
+static void
+test_random_operations_agree_with_a_plain_reference_and_with_replay(void **unused)
+{
+	const char *given = getenv("HB_SEED");
+	uint64_t seed = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
+
+	(void)unused;
+	printf("seed %lu (set HB_SEED to repeat)\n", (unsigned long)seed);
+	world_open(&w);
+	w.random = seed;
+	for (uint64_t user = 1; user <= USERS; user += 3)
+		assert_int_equal(world_fund(&w, user, 20000), HB_STATUS_OK);
+	run_steps(STEPS);
+	assert_int_equal(world_money(&w), 0);
+	world_check_replay(&w);
+	check_snapshot();
+	run_steps(STEPS);
+	assert_int_equal(world_money(&w), 0);
+	world_check_replay(&w);
+	world_close(&w);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_operations_agree_with_a_plain_reference_and_with_replay),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Text form of money tokens. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/engine/world.h"
+
+static const uint8_t key[HB_TOKEN_KEY_BYTES] = "0123456789abcde";
+
+static struct hb_token
+make(void)
+{
+	struct hb_token t = {.id = UINT64_C(1795392000123) << 14 | 42,
+		.expiry_s = 1795392000 + HB_TOKEN_LIFETIME_S,
+		.operation = HB_OP_GRAB};
+
+	t.mac = hb_token_mac(key, t.id, 1001, 77, t.expiry_s, t.operation);
+	return t;
+}
+
+static void
+test_the_text_comes_back_as_it_was(void **unused)
+{
+	struct hb_token t = make(), back;
+	char text[HB_TOKEN_TEXT_MAX];
+	uint64_t user;
+
+	(void)unused;
+	hb_token_format(text, &t, 88, 1001);
+	assert_int_equal(strncmp(text, "GR-88-1001-20261123080000123-0042-", 34), 0);
+	assert_true(hb_token_parse(text, (uint32_t)strlen(text), &back, &user));
+	assert_int_equal(user, 1001);
+	assert_int_equal(back.id, t.id);
+	assert_int_equal(back.mac, t.mac);
+	assert_int_equal(back.expiry_s, t.expiry_s);
+	assert_int_equal(back.operation, t.operation);
+}
+
+static void
+test_every_shortened_or_changed_text_is_refused_or_another_token(void **unused)
+{
+	struct hb_token t = make(), back;
+	char text[HB_TOKEN_TEXT_MAX];
+	uint64_t user;
+
+	(void)unused;
+	hb_token_format(text, &t, 88, 1001);
+	for (uint32_t n = 0; n < strlen(text); n++)
+		assert_false(hb_token_parse(text, n, &back, &user));
+	for (uint32_t n = 0; n < strlen(text); n++) {
+		char kept = text[n];
+
+		text[n] ^= 1;
+		if (hb_token_parse(text, (uint32_t)strlen(text), &back, &user) && n > 5)
+			assert_true(user != 1001 || back.id != t.id || back.mac != t.mac);
+		text[n] = 'Z';
+		if (n > 1)
+			assert_false(hb_token_parse(text, (uint32_t)strlen(text), &back, &user));
+		text[n] = kept;
+	}
+}
+
+static void
+test_the_initial_sequence_has_five_digits(void **unused)
+{
+	(void)unused;
+	for (uint64_t id = 1; id < 10000; id++)
+		assert_in_range(hb_token_initial_sequence(key, id, 1001), 10000, 99999);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_the_text_comes_back_as_it_was),
+		cmocka_unit_test(test_every_shortened_or_changed_text_is_refused_or_another_token),
+		cmocka_unit_test(test_the_initial_sequence_has_five_digits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

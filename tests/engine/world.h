@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * A small world for tests of the engine: 16 partitions in memory, a journal that is a growing
+ * array, and credits that are delivered when the test says so. One thread, no processes.
+ */
+#ifndef HB_TESTS_ENGINE_WORLD_H
+#define HB_TESTS_ENGINE_WORLD_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "shm/engine.h"
+#include "shm/ids.h"
+#include "shm/node.h"
+#include "shm/order_number.h"
+
+#define WORLD_CREDITS_MAX 65536
+
+struct world {
+	struct hb_state state;
+	struct hb_engine_config config;
+	struct hb_input input;
+	uint8_t *journal;
+	uint64_t journal_bytes;
+	uint64_t journal_room;
+	uint64_t record_count;
+	struct {
+		uint32_t from;
+		struct hb_credit credit;
+	} waiting[WORLD_CREDITS_MAX];
+	uint32_t waiting_count;
+	uint64_t random; /* state of world_random */
+	uint64_t token_counter;
+	union {
+		struct hb_reply head;
+		struct hb_reply_detail detail;
+		struct hb_reply_order order;
+		uint8_t bytes[HB_REPLY_BYTES_MAX];
+	} reply;
+};
+
+/** Small capacities, time 2026-11-23 00:00:00 UTC, tokens not required. */
+void world_open(struct world *w);
+void world_close(struct world *w);
+
+/** Decide, journal, apply one frame; credits wait. @return the status */
+enum hb_status world_ask(struct world *w, void *frame);
+/** Deliver the credits that wait. */
+void world_deliver(struct world *w);
+void world_advance_ms(struct world *w, uint64_t ms);
+uint64_t world_random(struct world *w);
+
+/** Frames by operation; each returns the status and leaves the reply in w->reply. */
+enum hb_status world_fund(struct world *w, uint64_t account, int64_t amount_fen);
+enum hb_status world_send(struct world *w, uint64_t sender, uint64_t group, int64_t total_fen,
+	uint32_t count, uint8_t algorithm, uint64_t *packet);
+enum hb_status world_grab(struct world *w, uint64_t packet, uint64_t user, uint64_t group);
+int64_t world_available(struct world *w, uint64_t account);
+int64_t world_frozen(struct world *w, uint64_t account);
+
+/** A GRAB frame with a valid token and the sequence initial + nth. */
+struct hb_frame world_grab_frame(struct world *w, uint64_t packet, uint64_t user, uint64_t group,
+	uint32_t nth);
+
+/** Replay the journal into a new state and check it is the same as w's (credits delivered). */
+void world_check_replay(struct world *w);
+/** Fail unless both states hold the same content. */
+void world_check_same(const struct hb_state *a, const struct hb_state *b);
+/** Sum of all balances, system accounts included: always zero. */
+int64_t world_money(const struct world *w);
+
+#endif
