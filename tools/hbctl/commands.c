@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The one table of verbs. Help, the manual text, suggestions for misspelt words and shell
+ * completion are all made from it, so a verb cannot exist without its help. Constant data only.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "tools/hbctl/hbctl.h"
+
+#define LETTERS_MAX 32	   /* longer words get no suggestion */
+#define HELP_COLUMN 34	   /* where the summaries begin */
+#define WORDS_MAX 64	   /* of a line to complete */
+
+const struct hbctl_option hbctl_global_options[] = {
+	{"-c", "FILE", false,
+		"configuration; default $HB_CONFIG, ./run/etc/hongbao.conf, "
+		"/var/lib/hongbao/etc/hongbao.conf"},
+	{"-o", "KEY=VALUE", true, "override one option of the configuration"},
+	{"--json", NULL, false, "answer with one JSON object a line (docs/hbctl.md)"},
+	{"--help", NULL, false, "this list, or with a verb its help"},
+	{"-h", NULL, false, "the same"},
+	{"--version", NULL, false, "version of this program"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option top_options[] = {
+	{"--count", "N", false, "end after N views; without it, with Ctrl-C"},
+	{"--interval", "TIME", false, "between views, whole seconds; default 1s"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option token_user_options[] = {
+	{"--group", "NUMBER", true, "a group the user belongs to; may be repeated"},
+	{"--enterprise", "NUMBER", false, "enterprise of the user"},
+	{"--ttl", "TIME", false, "how long it is good: 90s, 15m, 1h, 7d; default 1h"},
+	{"--kid", "NAME", false, "key to sign with; default the first HS256 key"},
+	{NULL, NULL, false, NULL},
+};
+
+const struct hbctl_command hbctl_commands[] = {
+	{
+		.name = "status",
+		.arguments = "",
+		.summary = "how the node is: processes, journal, MySQL, storage, clock",
+		.details = "Asks the dataplane, persist, control, nginx and MySQL each on its own\n"
+			   "socket and says which of them do not answer. T_sync is the time of one\n"
+			   "journal write. Lag is how many records MySQL is behind the journal.\n"
+			   "Exit 1 when something is down or stopped, 3 when nothing answers.",
+		.example = "hbctl status\nhbctl status --json | jq .journal.committed_seq",
+		.needs_node = true,
+		.run = hbctl_run_status,
+	},
+	{
+		.name = "top",
+		.arguments = "",
+		.summary = "live view: rates, lcores, commit latency, lag",
+		.details = "Refreshed every second. On a terminal the view is redrawn in place,\n"
+			   "elsewhere the views follow each other; with --json one object a view.\n"
+			   "When the dataplane goes away the view says so and attaches again.",
+		.example = "hbctl top\nhbctl top --count 1 --json",
+		.options = top_options,
+		.needs_node = true,
+		.run = hbctl_run_top,
+	},
+	{
+		.name = "token user",
+		.arguments = "ACCOUNT",
+		.summary = "sign a user token (JWT) for trying the HTTP API out",
+		.details = "Signs with a secret of key/jwt.keys, so the front believes it. For an\n"
+			   "EdDSA key only the public part is on the node: its tokens come from the\n"
+			   "business system. Prints the token alone, ready for a header.",
+		.example = "T=$(hbctl token user 1001 --group 7)\n"
+			   "curl -H \"Authorization: Bearer $T\" http://127.0.0.1:8080/v1/balance",
+		.options = token_user_options,
+		.needs_node = true,
+		.run = hbctl_run_token_user,
+	},
+	{
+		.name = "token money",
+		.arguments = "ACCOUNT OPERATION [TARGET]",
+		.summary = "issue a money token and its initial sequence",
+		.details = "OPERATION is grab, send or transfer. TARGET is the packet to grab; send\n"
+			   "and transfer have the account itself as target. The first request uses\n"
+			   "the initial sequence plus one, each further one the next.",
+		.example = "hbctl token money 1001 send\nhbctl token money 1002 grab 0110000000000001",
+		.needs_node = true,
+		.run = hbctl_run_token_money,
+	},
+	{
+		.name = "account",
+		.arguments = "ACCOUNT",
+		.summary = "balance of an account",
+		.details = "From the engine; from MySQL through control when the dataplane is down.\n"
+			   "The answer says where it comes from and up to which journal sequence.",
+		.example = "hbctl account 1001",
+		.needs_node = true,
+		.run = hbctl_run_account,
+	},
+	{
+		.name = "packet",
+		.arguments = "ID",
+		.summary = "a packet with its claims",
+		.details = "ID is 16 hexadecimal digits. From the engine while it is in memory,\n"
+			   "from MySQL afterwards. Seed and luckiest share are shown once it is\n"
+			   "sold out or closed.",
+		.example = "hbctl packet 0110000000000001",
+		.needs_node = true,
+		.run = hbctl_run_packet,
+	},
+	{
+		.name = "order",
+		.arguments = "NUMBER",
+		.summary = "an order, and what its number says",
+		.details = "NUMBER is 32 digits: business, version, node, allocator, user digits,\n"
+			   "time and sequence. The fields are decoded in any case; the order itself\n"
+			   "comes from the engine while it is open, from MySQL afterwards.",
+		.example = "hbctl order 20101020123202611231600001230000",
+		.needs_node = true,
+		.run = hbctl_run_order,
+	},
+	{
+		.name = "snapshot",
+		.arguments = "",
+		.summary = "make a snapshot now",
+		.details = "Runs 'hongbao-persist snapshot' as the persist user: last snapshot plus\n"
+			   "journal up to the last mark, compared with the dataplane's state hash,\n"
+			   "written and verified. The node keeps running.",
+		.example = "hbctl snapshot",
+		.needs_node = true,
+		.run = hbctl_run_snapshot,
+	},
+	{
+		.name = "snapshot list",
+		.arguments = "",
+		.summary = "the snapshots of the node",
+		.details = "Names, sizes and times as they lie in journal/snapshot.",
+		.example = "hbctl snapshot list --json",
+		.needs_node = true,
+		.run = hbctl_run_snapshot_list,
+	},
+	{
+		.name = "mark",
+		.arguments = "",
+		.summary = "write every partition's state hash into the journal",
+		.details = "Returns when the marks are committed. Recovery, snapshots and 'check'\n"
+			   "compare what they replayed with these hashes.",
+		.example = "hbctl mark",
+		.needs_node = true,
+		.run = hbctl_run_mark,
+	},
+	{
+		.name = "clock status",
+		.arguments = "",
+		.summary = "the clock, and whether money operations wait for an operator",
+		.details = "A jump of the clock larger than clock.step_ms_max, or a gap larger than\n"
+			   "clock.gap_s_max, stops money operations. Exit 1 while they are stopped.",
+		.example = "hbctl clock status",
+		.needs_node = true,
+		.run = hbctl_run_clock_status,
+	},
+	{
+		.name = "clock confirm",
+		.arguments = "",
+		.summary = "confirm the clock: money operations go on",
+		.details = "Look at the time first ('date'): orders and deadlines follow the clock\n"
+			   "that is confirmed here.",
+		.example = "hbctl clock status && hbctl clock confirm",
+		.needs_node = true,
+		.run = hbctl_run_clock_confirm,
+	},
+	{
+		.name = "jobs",
+		.arguments = "",
+		.summary = "scheduled jobs of control and their last runs",
+		.details = "What control's job frame knows about each job.",
+		.example = "hbctl jobs",
+		.needs_node = true,
+		.run = hbctl_run_jobs,
+	},
+	{
+		.name = "job run",
+		.arguments = "NAME",
+		.summary = "run a job now",
+		.details = "The job runs in control under its usual lock. 'hbctl jobs' names them.",
+		.example = "hbctl job run expired-packets",
+		.needs_node = true,
+		.run = hbctl_run_job,
+	},
+	{
+		.name = "counters",
+		.arguments = "",
+		.summary = "every counter of dataplane and persist",
+		.details = "Sums since the process started, with what they count.",
+		.example = "hbctl counters --json | jq .dataplane.grabs",
+		.needs_node = true,
+		.run = hbctl_run_counters,
+	},
+	{
+		.name = "config",
+		.arguments = "[KEY]",
+		.summary = "the configuration in effect, or one value of it",
+		.details = "Default, file, environment and -o together. Without KEY it is printed as\n"
+			   "a configuration file with every option explained.",
+		.example = "hbctl config\nhbctl config front.listen",
+		.needs_node = false,
+		.run = hbctl_run_config,
+	},
+	{
+		.name = "help",
+		.arguments = "[VERB] [SECOND]",
+		.summary = "help of a verb; 'help all' is the whole manual",
+		.details = "",
+		.example = "hbctl help check\nhbctl help all | less",
+		.needs_node = false,
+		.run = hbctl_run_help,
+	},
+	{.name = NULL},
+};
+
+const struct hbctl_command *
+hbctl_command_find(const char *name)
+{
+	for (const struct hbctl_command *c = hbctl_commands; c->name != NULL; c++) {
+		if (strcmp(c->name, name) == 0)
+			return c;
+	}
+	return NULL;
+}
+
+static bool
+begins_with_word(const char *name, const char *word)
+{
+	size_t length = strlen(word);
+
+	return strncmp(name, word, length) == 0 && name[length] == ' ';
+}
+
+bool
+hbctl_is_group(const char *word)
+{
+	for (const struct hbctl_command *c = hbctl_commands; c->name != NULL; c++) {
+		if (begins_with_word(c->name, word))
+			return true;
+	}
+	return false;
+}
+
+static unsigned
+min3(unsigned a, unsigned b, unsigned c)
+{
+	unsigned least = a < b ? a : b;
+
+	return least < c ? least : c;
+}
+
+/* Insertions, deletions, changes and swaps of neighbours that turn one word into the other. */
+static unsigned
+distance(const char *a, const char *b)
+{
+	unsigned row[3][LETTERS_MAX + 1];
+	unsigned *before = row[0], *last = row[1], *now = row[2];
+	size_t a_length = strlen(a), b_length = strlen(b);
+
+	if (a_length > LETTERS_MAX || b_length > LETTERS_MAX)
+		return LETTERS_MAX;
+	for (unsigned j = 0; j <= b_length; j++)
+		last[j] = j;
+	for (unsigned i = 1; i <= a_length; i++) {
+		unsigned *spare = before;
+
+		now[0] = i;
+		for (unsigned j = 1; j <= b_length; j++) {
+			unsigned change = a[i - 1] == b[j - 1] ? 0 : 1;
+
+			now[j] = min3(last[j] + 1, now[j - 1] + 1, last[j - 1] + change);
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+				before[j - 2] + 1 < now[j])
+				now[j] = before[j - 2] + 1;
+		}
+		before = last;
+		last = now;
+		now = spare;
+	}
+	return last[b_length];
+}
+
+const char *
+hbctl_suggest(const char *name)
+{
+	static char group[HBCTL_NAME_BYTES];
+	size_t length = strlen(name);
+	unsigned best = length < 4 ? 1 : 2;
+	const char *meant = NULL;
+
+	for (const struct hbctl_command *c = hbctl_commands; c->name != NULL; c++) {
+		const char *space = strchr(c->name, ' ');
+		unsigned letters = distance(name, c->name);
+
+		if (letters <= best && (meant == NULL || letters < best)) {
+			best = letters;
+			meant = c->name;
+		}
+		if (space == NULL || strchr(name, ' ') != NULL)
+			continue;
+		char first[HBCTL_NAME_BYTES];
+
+		snprintf(first, sizeof(first), "%.*s", (int)(space - c->name), c->name);
+		letters = distance(name, first);
+		if (letters <= best && (meant == NULL || letters < best)) {
+			best = letters;
+			memcpy(group, first, sizeof(group));
+			meant = group;
+		}
+	}
+	return meant;
+}
+
+void
+hbctl_arity(const struct hbctl_command *command, int *min, int *max)
+{
+	const char *at = command->arguments;
+
+	*min = *max = 0;
+	while (*at != '\0') {
+		size_t length = strcspn(at, " ");
+
+		(*max)++;
+		if (*at != '[')
+			(*min)++;
+		at += length + strspn(at + length, " ");
+	}
+	HB_ASSERT(*max <= HBCTL_POSITIONAL_MAX);
+}
+
+static void
+print_option(const struct hbctl_option *option, FILE *out)
+{
+	char left[HBCTL_NAME_BYTES];
+
+	snprintf(left, sizeof(left), "%s%s%s", option->name, option->value == NULL ? "" : " ",
+		option->value == NULL ? "" : option->value);
+	fprintf(out, "  %-*s %s\n", HELP_COLUMN - 3, left, option->help);
+}
+
+static void
+print_indented(const char *text, FILE *out)
+{
+	while (*text != '\0') {
+		size_t length = strcspn(text, "\n");
+
+		fprintf(out, "  %.*s\n", (int)length, text);
+		text += length + (text[length] == '\n');
+	}
+}
+
+void
+hbctl_help_all(FILE *out)
+{
+	fprintf(out, "usage: hbctl [option]... VERB [argument]...\n\n"
+		     "The operator's tool of a hongbao node.\n\nverbs:\n");
+	for (const struct hbctl_command *c = hbctl_commands; c->name != NULL; c++) {
+		char left[HBCTL_NAME_BYTES];
+
+		snprintf(left, sizeof(left), "%s%s%s", c->name, c->arguments[0] == '\0' ? "" : " ",
+			c->arguments);
+		fprintf(out, "  %-*s %s\n", HELP_COLUMN - 3, left, c->summary);
+	}
+	fprintf(out, "\noptions, before or after the verb:\n");
+	for (const struct hbctl_option *o = hbctl_global_options; o->name != NULL; o++)
+		print_option(o, out);
+	fprintf(out, "\nexit status:\n"
+		     "  0  all is well\n"
+		     "  1  something is wrong, or the node refused\n"
+		     "  2  usage or configuration\n"
+		     "  3  the node does not answer\n"
+		     "\n'hbctl help VERB' tells more, 'hbctl help all' everything.\n");
+}
+
+static void
+print_usage(const struct hbctl_command *command, FILE *out)
+{
+	fprintf(out, "usage: hbctl %s%s%s", command->name,
+		command->arguments[0] == '\0' ? "" : " ", command->arguments);
+	for (const struct hbctl_option *o = command->options; o != NULL && o->name != NULL; o++)
+		fprintf(out, " [%s%s%s]%s", o->name, o->value == NULL ? "" : " ",
+			o->value == NULL ? "" : o->value, o->repeats ? "..." : "");
+	fputc('\n', out);
+}
+
+void
+hbctl_help_command(const struct hbctl_command *command, FILE *out)
+{
+	print_usage(command, out);
+	fprintf(out, "\n  %s\n", command->summary);
+	if (command->details[0] != '\0') {
+		fputc('\n', out);
+		print_indented(command->details, out);
+	}
+	if (command->options != NULL) {
+		fprintf(out, "\noptions:\n");
+		for (const struct hbctl_option *o = command->options; o->name != NULL; o++)
+			print_option(o, out);
+	}
+	fprintf(out, "\n%s:\n", strchr(command->example, '\n') == NULL ? "example" : "examples");
+	print_indented(command->example, out);
+}
+
+void
+hbctl_help_manual(FILE *out)
+{
+	fprintf(out, "HBCTL(8)\n\nNAME\n  hbctl - look after a hongbao node\n\nSYNOPSIS\n\n");
+	hbctl_help_all(out);
+	for (const struct hbctl_command *c = hbctl_commands; c->name != NULL; c++) {
+		fprintf(out, "\n-- %s --\n\n", c->name);
+		hbctl_help_command(c, out);
+	}
+	fprintf(out, "\nFILES\n"
+		     "  run/etc/hongbao.conf                configuration of the node\n"
+		     "  key/jwt.keys                        secrets behind 'token user', 0400\n"
+		     "  socket/dataplane/attach.sock        engine: root attaches as control does\n"
+		     "  socket/persist/admin.sock           journal and appliers\n"
+		     "  socket/control/admin.sock           MySQL views, jobs\n"
+		     "\nENVIRONMENT\n"
+		     "  HB_CONFIG                           configuration, as -c\n"
+		     "  HB_SECTION_OPTION                   one option, as -o section.option=\n"
+		     "\nNOTES\n"
+		     "  Amounts are yuan with two decimals in text, integer fen in JSON.\n"
+		     "  Times are Beijing time in text, Unix milliseconds in JSON.\n");
+}
+
+/* The n-th word of a command's name, "" when it has fewer. */
+static void
+name_word(const char *name, int n, char word[HBCTL_NAME_BYTES])
+{
+	while (n-- > 0 && *name != '\0') {
+		name += strcspn(name, " ");
+		name += strspn(name, " ");
+	}
+	snprintf(word, HBCTL_NAME_BYTES, "%.*s", (int)strcspn(name, " "), name);
+}
+
+static void
+complete_options(const struct hbctl_option *list, const char *begun, FILE *out)
+{
+	for (; list != NULL && list->name != NULL; list++) {
+		if (strncmp(list->name, begun, strlen(begun)) == 0)
+			fprintf(out, "%s\n", list->name);
+	}
+}
+
+/* The words of a line that are not options nor their values. */
+static int
+plain_words(int word_count, char **words, const char *plain[WORDS_MAX])
+{
+	int count = 0;
+
+	for (int i = 0; i < word_count && count < WORDS_MAX; i++) {
+		if (strcmp(words[i], "-c") == 0 || strcmp(words[i], "-o") == 0)
+			i++;
+		else if (words[i][0] != '-')
+			plain[count++] = words[i];
+	}
+	return count;
+}
+
+static void
+complete_names(const char *first, const char *begun, FILE *out)
+{
+	char last[HBCTL_NAME_BYTES] = "";
+	char word[HBCTL_NAME_BYTES];
+
+	for (const struct hbctl_command *c = hbctl_commands; c->name != NULL; c++) {
+		if (first != NULL && !begins_with_word(c->name, first))
+			continue;
+		name_word(c->name, first == NULL ? 0 : 1, word);
+		if (strncmp(word, begun, strlen(begun)) == 0 && strcmp(word, last) != 0)
+			fprintf(out, "%s\n", word);
+		memcpy(last, word, sizeof(last));
+	}
+}
+
+void
+hbctl_complete(int word_count, char **words, FILE *out)
+{
+	const char *plain[WORDS_MAX];
+	const char *begun = word_count == 0 ? "" : words[word_count - 1];
+	int count = plain_words(word_count == 0 ? 0 : word_count - 1, words, plain);
+	const struct hbctl_command *command = NULL;
+	char name[HBCTL_NAME_BYTES];
+
+	if (count >= 2) {
+		snprintf(name, sizeof(name), "%s %s", plain[0], plain[1]);
+		command = hbctl_command_find(name);
+	}
+	if (command == NULL && count >= 1)
+		command = hbctl_command_find(plain[0]);
+	if (begun[0] == '-') {
+		complete_options(command == NULL ? NULL : command->options, begun, out);
+		complete_options(hbctl_global_options, begun, out);
+	} else if (count == 0) {
+		complete_names(NULL, begun, out);
+	} else if (count == 1) {
+		complete_names(strcmp(plain[0], "help") == 0 ? NULL : plain[0], begun, out);
+	} else if (count == 2 && strcmp(plain[0], "help") == 0) {
+		complete_names(plain[1], begun, out);
+	}
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP by libcurl: control's admin API over its Unix socket, and the front's /health. One handle
+ * per request; answers are bounded.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+
+#include "tools/hbctl/hbctl.h"
+
+#define ANSWER_BYTES_MAX (8 << 20)
+#define CONNECT_TIMEOUT_MS 1000
+#define HEALTH_TIMEOUT_MS 2000
+#define CONTROL_TIMEOUT_MS 65000
+
+struct body {
+	char *text;
+	size_t bytes;
+};
+
+static size_t
+take_body(char *bytes, size_t size, size_t count, void *context)
+{
+	struct body *body = context;
+	size_t more = size * count;
+	char *grown;
+
+	if (more > ANSWER_BYTES_MAX - body->bytes)
+		return 0;
+	grown = realloc(body->text, body->bytes + more + 1);
+	if (grown == NULL)
+		return 0;
+	memcpy(grown + body->bytes, bytes, more);
+	body->text = grown;
+	body->bytes += more;
+	return more;
+}
+
+/* @return HTTP status, or -1 with `error` */
+static int
+request(CURL *curl, const char *url, const char *unix_socket, const char *method,
+	const char *text, struct body *body, long timeout_ms, char error[HBCTL_ERROR_BYTES])
+{
+	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+	long status = -1;
+	CURLcode code;
+
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
+	curl_easy_setopt(curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	if (unix_socket != NULL)
+		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, unix_socket);
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, timeout_ms);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, body);
+	if (strcmp(method, "POST") == 0) {
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text == NULL ? "" : text);
+		curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+	}
+	code = curl_easy_perform(curl);
+	if (code == CURLE_OK)
+		curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+	else
+		snprintf(error, HBCTL_ERROR_BYTES, "%s: %s",
+			unix_socket == NULL ? url : unix_socket, curl_easy_strerror(code));
+	curl_slist_free_all(headers);
+	return (int)status;
+}
+
+json_t *
+hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path, const char *text,
+	int *status, char error[HBCTL_ERROR_BYTES])
+{
+	char unix_socket[HB_PATH_MAX];
+	char url[HB_PATH_MAX];
+	struct body body = {NULL, 0};
+	CURL *curl = curl_easy_init();
+	json_t *answer = NULL;
+	json_error_t why;
+	int pid, probed;
+
+	if (curl == NULL) {
+		snprintf(error, HBCTL_ERROR_BYTES, "libcurl could not start");
+		return NULL;
+	}
+	hb_path(unix_socket, hbctl->config.node_directory, HB_PATH_CONTROL_SOCKET);
+	snprintf(url, sizeof(url), "http://control%s", path);
+	probed = hbctl_probe_unix(unix_socket, &pid);
+	if (probed != 0) {
+		snprintf(error, HBCTL_ERROR_BYTES, "no control at %s: %s%s", unix_socket,
+			strerror(-probed),
+			probed == -EACCES ? "; run hbctl as root" : "; is it running?");
+		goto out;
+	}
+	*status = request(
+		curl, url, unix_socket, method, text, &body, CONTROL_TIMEOUT_MS, error);
+	if (*status < 0)
+		goto out;
+	if (body.bytes == 0) {
+		answer = json_null();
+		goto out;
+	}
+	answer = json_loadb(body.text, body.bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+	if (answer == NULL)
+		snprintf(error, HBCTL_ERROR_BYTES,
+			"control's answer to %s (HTTP %d) is not JSON: %s", path, *status,
+			why.text);
+out:
+	curl_easy_cleanup(curl);
+	free(body.text);
+	return answer;
+}
+
+int
+hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
+{
+	char url[HB_CONFIG_TEXT_MAX + 32];
+	struct body body = {NULL, 0};
+	CURL *curl = curl_easy_init();
+	int status;
+
+	if (curl == NULL)
+		return -ENOMEM;
+	snprintf(url, sizeof(url), "http://%s/health", hbctl->config.front_listen);
+	status = request(curl, url, NULL, "GET", NULL, &body, HEALTH_TIMEOUT_MS, error);
+	curl_easy_cleanup(curl);
+	if (status >= 0 && status != 200)
+		snprintf(error, HBCTL_ERROR_BYTES, "%s answers HTTP %d: %.*s", url, status,
+			(int)strcspn(body.text == NULL ? "" : body.text, "\r\n"),
+			body.text == NULL ? "" : body.text);
+	free(body.text);
+	return status == 200 ? 0 : -EIO;
+}
+
+int
+hbctl_probe_unix(const char *path, int *pid)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct ucred peer = {.pid = 0};
+	socklen_t length = sizeof(peer);
+	int fd, result = 0;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
+		result = -errno;
+	else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0)
+		*pid = (int)peer.pid;
+	close(fd);
+	return result;
+}
