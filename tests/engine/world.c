@@ -183,7 +183,8 @@ world_grab(struct world *w, uint64_t packet, uint64_t user, uint64_t group)
 struct hb_frame
 world_grab_frame(struct world *w, uint64_t packet, uint64_t user, uint64_t group, uint32_t nth)
 {
-	uint64_t id = w->input.now_ns / 1000000 << 14 | 42;
+	uint64_t n = w->token_counter++;
+	uint64_t id = (w->input.now_ns / 1000000 + n / 10000) << 14 | n % 10000;
 	uint32_t expiry_s = (uint32_t)(w->input.now_ns / 1000000000) + HB_TOKEN_LIFETIME_S;
 
 	return (struct hb_frame){.operation = HB_OP_GRAB,
