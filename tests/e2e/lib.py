@@ -350,7 +350,7 @@ class User:
 class Node:
     """A node in its own directory with its own port."""
 
-    PROCESSES = ("dataplane", "persist", "control", "nginx", "mariadbd")
+    PROCESSES = ("mysql", "persist", "dataplane", "control", "nginx")
 
     def __init__(self, name, directory=None, **options):
         """@param options: configuration, dots as two underscores: dataplane__lcores=4"""
@@ -436,27 +436,15 @@ class Node:
             os.unlink(self.config)
 
     def pids(self, name):
-        """Processes of this node by name; nginx: the master first, then its workers."""
-        found = []
-        for entry in os.listdir("/proc"):
-            if not entry.isdigit():
-                continue
-            try:
-                with open("/proc/%s/cmdline" % entry, "rb") as f:
-                    command = f.read().decode("latin-1").split("\0")
-            except OSError:
-                continue
-            program = os.path.basename(command[0])
-            mine = any(self.directory + "/" in word for word in command)
-            if name == "nginx":
-                if command[0].startswith("nginx: master") and mine:
-                    found.append(int(entry))
-            elif mine and program == ("mariadbd" if name == "mariadbd" else "hongbao-" + name):
-                found.append(int(entry))
-        if name == "nginx":
-            for master in list(found):
-                found.extend(children(master))
-        return found
+        """Living processes of this node by name; nginx: the master first, then its workers."""
+        try:
+            with open(self.path("pid/" + name)) as f:
+                pid, start = (int(word) for word in f.read().split())
+            if started(pid) != start:
+                return []
+        except (OSError, ValueError):
+            return []
+        return [pid] + (children(pid) if name == "nginx" else [])
 
     def pid(self, name):
         found = self.pids(name)
@@ -567,24 +555,39 @@ class Node:
             return f.read()
 
 
+def stat_fields(pid):
+    """Fields of /proc/PID/stat behind the name, from the state on."""
+    with open("/proc/%d/stat" % pid) as f:
+        return f.read().rpartition(")")[2].split()
+
+
+def started(pid):
+    """Start time of a process in ticks: tells it from a later one with the same pid. None when
+    it is dead."""
+    try:
+        fields = stat_fields(pid)
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
 def children(pid):
-    """Pids whose parent is this process."""
+    """Living processes whose parent is this one, by pid."""
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:
-                with open("/proc/%s/stat" % entry) as f:
-                    if int(f.read().rpartition(")")[2].split()[1]) == pid:
-                        found.append(int(entry))
-            except (OSError, IndexError, ValueError):
-                pass
+                fields = stat_fields(int(entry))
+            except OSError:
+                continue
+            if int(fields[1]) == pid and fields[0] not in "ZX":
+                found.append(int(entry))
     return sorted(found)
 
 
 def cpu_us(pid):
     """CPU time of a process so far, microseconds."""
-    with open("/proc/%d/stat" % pid) as f:
-        fields = f.read().rpartition(")")[2].split()
+    fields = stat_fields(pid)
     return (int(fields[11]) + int(fields[12])) * 1000000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -625,3 +628,83 @@ def in_threads(work, items):
     if errors:
         raise errors[0]
     return results
+
+
+TESTS = []  # (module, function), in the order of definition
+
+
+class Options:
+    """What the command line of tests/e2e/run sets for all tests."""
+
+    kills = 2
+    outage_seconds = 5
+    seed = 0
+
+
+def test(function):
+    """Mark a function as a test; its name is a sentence about behaviour."""
+    TESTS.append((function.__module__, function))
+    return function
+
+
+class Fixture:
+    """One node that all tests share which leave it as sound as they found it."""
+
+    node = None
+
+    @classmethod
+    def shared(cls):
+        if cls.node is None:
+            cls.node = Node("e2e", dataplane__lcores=2).up()
+        return cls.node
+
+    @classmethod
+    def drop(cls, keep):
+        if cls.node is None:
+            return
+        cls.node.down()
+        if not keep:
+            cls.node.remove()
+        cls.node = None
+
+
+class OwnNode:
+    """with OwnNode("name", option=value) as node: down at the end, removed when all went well."""
+
+    def __init__(self, name, **options):
+        self.node = Node("e2e-" + name, **options)
+
+    def __enter__(self):
+        try:
+            return self.node.up()
+        except BaseException:
+            self.node.launcher("down", "--config", self.node.config)
+            raise
+
+    def __exit__(self, kind, value, trace):
+        code, text = self.node.launcher("down", "--config", self.node.config)
+        if kind is None:
+            expect(code == 0, "./hongbao down ended with", code, "\n" + text)
+            self.node.remove()
+        else:
+            log("the node of the failed test stays in", self.node.directory)
+
+
+class Numbers:
+    """Account numbers that no other test uses."""
+
+    next = 100001
+
+    @classmethod
+    def take(cls, count):
+        first = cls.next
+        cls.next += count
+        return list(range(first, first + count))
+
+
+def lucky_packet(business, sender, total_fen, count, group, **more):
+    """Open and credit the sender if needed, send one lucky packet. @return its id"""
+    business.open_accounts([sender])
+    business.credit([(sender, total_fen)])
+    return business.packets([dict(sender=sender, kind="lucky", group=group, total_fen=total_fen,
+                                  count=count, **more)])[0]
