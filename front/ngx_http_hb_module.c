@@ -734,9 +734,17 @@ static void
 ngx_http_hb_hangup_handler(ngx_event_t *ev)
 {
     int                    n;
+    ngx_connection_t      *c;
     ngx_http_hb_worker_t  *worker;
 
+    c = ev->data;
     worker = ngx_http_hb_worker;
+
+    /* worker_shutdown_timeout calls every connection's handler */
+
+    if (c->close) {
+        return;
+    }
 
     /* replies that were published before are as good as ever */
 
