@@ -340,9 +340,10 @@ class User:
                 query += "&group=%d" % group
             code, value = self.call("GET", "/v1/packets/%s?%s" % (packet, query))
             expect(code == 200, "detail of", packet, "answered", code, value)
-            page = value.get("claims", [])
-            claims.extend(page)
-            if not page or len(claims) >= value["taken_count"]:
+            claims.extend(value["claims"])
+            if not value["more"]:
+                expect(len(claims) == value["taken"], "packet", packet, "names", len(claims),
+                       "claims but counts", value["taken"])
                 value["claims"] = claims
                 return value
 
