@@ -98,6 +98,6 @@ hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame)
 	packet = hb_packet_find(p, frame->target);
 	if (packet == NULL)
 		return;
-	__builtin_prefetch(hb_packet_claims(p, packet));
+	hbi_claim_prefetch(p, packet, frame->user);
 	__builtin_prefetch(&p->accounts[hb_mix64(packet->sender) >> 8 & (p->capacity.accounts - 1)]);
 }

@@ -257,6 +257,18 @@ claim_hash_slot(const struct hb_packet *packet, uint64_t user, uint32_t slots)
 	return (uint32_t)hb_mix64(user ^ salt) & (slots - 1);
 }
 
+void
+hbi_claim_prefetch(const struct hb_partition *p, const struct hb_packet *packet, uint64_t user)
+{
+	uint32_t slots = hbi_claim_index_slots(packet->count);
+
+	__builtin_prefetch(hb_packet_claims(p, packet) + (packet->count - packet->left_count));
+	if (slots > 0)
+		__builtin_prefetch(&hbi_claim_index(p, packet)[claim_hash_slot(packet, user, slots)]);
+	else
+		__builtin_prefetch(hb_packet_claims(p, packet));
+}
+
 struct hb_claim *
 hb_claim_find(const struct hb_partition *p, const struct hb_packet *packet, uint64_t user)
 {

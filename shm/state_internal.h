@@ -51,6 +51,8 @@ uint64_t hbi_packet_block_units(uint32_t count, uint8_t greeting_length);
 uint32_t hbi_claim_index_slots(uint32_t count);
 uint32_t *hbi_claim_index(const struct hb_partition *p, const struct hb_packet *packet);
 uint8_t *hbi_packet_greeting(const struct hb_partition *p, const struct hb_packet *packet);
+/** Prefetch what hb_claim_find and the next grab of the packet will touch. */
+void hbi_claim_prefetch(const struct hb_partition *p, const struct hb_packet *packet, uint64_t user);
 /** Enter claim number `claim` of a packet into its index, if it has one. */
 void hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint32_t claim);
 
