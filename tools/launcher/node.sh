@@ -59,6 +59,7 @@ make_nginx_config() {
         -e "s|@USER@|${CONFIG[user.front]}|g" -e "s|@GROUP@|$GROUP|g" \
         -e "s|@TIMEOUT_MS@|${CONFIG[front.timeout_ms]}|g" \
         -e "s|@NODE_NUMBER@|${CONFIG[node.number]}|g" \
+        -e "s|@NODE_NUMBER@|${CONFIG[node.number]}|g" \
         "$ROOT/front/nginx.conf.in" >"$NODE/etc/nginx.conf.new"
     if grep -n '@[A-Z_]*@' "$NODE/etc/nginx.conf.new" >&2; then
         fail "front/nginx.conf.in has names the launcher does not know; see the lines above"

@@ -188,7 +188,7 @@ start_process() {
 }
 
 stop_process() {
-    local name=$1 pid begin limit
+    local name=$1 pid begin limit elapsed
     if ! process_alive "$name"; then
         end_leftovers "$name"
         rm -f "$NODE/pid/$name"
@@ -202,7 +202,12 @@ stop_process() {
     *) kill -TERM "$pid" ;;
     esac
     while process_alive "$name"; do
-        if [ $(($(now_ms) - begin)) -gt $((limit * 1000)) ]; then
+        elapsed=$(($(now_ms) - begin))
+        # nginx lets requests under way end first, but not for ever.
+        if [ "$name" = nginx ] && [ "$elapsed" -gt 5000 ]; then
+            kill -TERM "$pid" 2>/dev/null || true
+        fi
+        if [ "$elapsed" -gt $((limit * 1000)) ]; then
             note "$name: does not end within $limit s; killing pid $pid"
             kill -KILL "$pid" 2>/dev/null || true
             sleep 0.2
