@@ -53,18 +53,30 @@ apt_update() {
         fail "apt-get update failed; is there a network, and are the sources right?"
 }
 
-# The packaged nginx would start with the machine from now on; it is not asked to.
-keep_nginx_off() {
-    if [ -x /usr/sbin/update-rc.d ] && [ -e /etc/init.d/nginx ]; then
-        update-rc.d nginx disable >/dev/null 2>&1 || true
-    fi
-    rm -f /etc/systemd/system/multi-user.target.wants/nginx.service
+# What starts with the machine: links of both init systems.
+services_enabled() {
+    find /etc/rc[2-5].d -name 'S*' 2>/dev/null | sort
+    find /etc/systemd/system -path '*.wants/*' 2>/dev/null | sort
+}
+
+# Packages enable their services for the next start of the machine; those that were not
+# enabled before are not wanted. Reads the list from before on standard input.
+keep_new_services_off() {
+    local link name
+    while read -r link; do
+        case $link in
+        /etc/systemd/*) rm -f "$link" ;;
+        *)
+            name=${link##*/S}
+            update-rc.d "${name:2}" disable >/dev/null 2>&1 || true
+            ;;
+        esac
+    done < <(comm -13 - <(services_enabled))
 }
 
 install_packages() (
     log=$(mktemp)
-    nginx_is_new=1
-    package_installed nginx && nginx_is_new=0
+    enabled=$(services_enabled)
     trap 'policy_restore; rm -f "$log"' EXIT
     trap 'exit 130' INT TERM HUP
     policy_forbid
@@ -77,7 +89,7 @@ install_packages() (
             fail "the packages could not be installed; the lines above say why"
         fi
     fi
-    [ "$nginx_is_new" -eq 0 ] || keep_nginx_off
+    keep_new_services_off <<<"$enabled"
 )
 
 ensure_group() {
