@@ -38,6 +38,24 @@ static const struct hbctl_option token_user_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+#ifdef HBCTL_JOURNAL
+static const struct hbctl_option check_options[] = {
+	{"--offline", NULL, false, "without the dataplane: journal and MySQL only"},
+	{"--journal-only", NULL, false, "do not compare with MySQL either"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option dump_options[] = {
+	{"--from", "SEQ", false, "first journal sequence; default the oldest there is"},
+	{"--to", "SEQ", false, "last journal sequence; default the newest"},
+	{"--packet", "ID", false, "only records that name this packet"},
+	{"--account", "N", false, "only records that name this account"},
+	{"--type", "TYPE", false, "only records of this type, such as GRAB"},
+	{NULL, NULL, false, NULL},
+};
+
+#endif
+
 const struct hbctl_command hbctl_commands[] = {
 	{
 		.name = "status",
@@ -119,6 +137,55 @@ const struct hbctl_command hbctl_commands[] = {
 		.needs_node = true,
 		.run = hbctl_run_order,
 	},
+#ifdef HBCTL_JOURNAL
+	{
+		.name = "check",
+		.arguments = "",
+		.summary = "prove that engine, journal and MySQL agree to the fen",
+		.details = "Marks every partition, audits the engine's memory, stops the appliers at\n"
+			   "one journal sequence, replays the journal up to it, proves the invariants\n"
+			   "and compares every row of MySQL; then the appliers go on, also after\n"
+			   "Ctrl-C. The node keeps serving all the time.\n"
+			   "With --offline the engine is not asked; when persist is down too, the cut\n"
+			   "is where MySQL stands. Exit 1 when anything is wrong.",
+		.example = "hbctl check\nhbctl check --json | jq .violations",
+		.options = check_options,
+		.needs_node = true,
+		.run = hbctl_run_check,
+	},
+	{
+		.name = "journal verify",
+		.arguments = "[DIR]",
+		.summary = "walk a journal and name the first bad byte",
+		.details = "Checks every frame, the SHA-256 chain, every record's CRC and all numbers,\n"
+			   "in raw and packed segments, as recovery does. DIR is a journal directory,\n"
+			   "by default the node's. May run beside a living node.",
+		.example = "hbctl journal verify\nhbctl journal verify /backup/journal --json",
+		.needs_node = false,
+		.run = hbctl_run_journal_verify,
+	},
+	{
+		.name = "journal dump",
+		.arguments = "[DIR]",
+		.summary = "print journal records, one a line",
+		.details = "A line is: sequence, ring/core sequence, time, type, fields. Fields that\n"
+			   "are zero are left out. With --json one object a line.",
+		.example = "hbctl journal dump --packet 0110000000000001\n"
+			   "hbctl journal dump /backup/journal --type GRAB --json | jq .amount_fen",
+		.options = dump_options,
+		.needs_node = false,
+		.run = hbctl_run_journal_dump,
+	},
+	{
+		.name = "applier resume",
+		.arguments = "",
+		.summary = "let stopped appliers go on writing to MySQL",
+		.details = "Needed only when a 'check' was killed before it could do so itself.",
+		.example = "hbctl applier resume",
+		.needs_node = true,
+		.run = hbctl_run_applier_resume,
+	},
+#endif
 	{
 		.name = "snapshot",
 		.arguments = "",

@@ -5,6 +5,7 @@
  * frees the ring.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 #include <time.h>
@@ -101,4 +102,26 @@ hbctl_engine_call_partition(struct hbctl *hbctl, enum hb_operation operation, ui
 	frame.operation = (uint8_t)operation;
 	frame.target = hb_system_account(HB_SYSTEM_CLEARING_MANUAL, partition);
 	return hbctl_engine_call(hbctl, &frame, sizeof(frame), reply, timeout_ms, error);
+}
+
+int
+hbctl_engine_tell_all(struct hbctl *hbctl, enum hb_operation operation, const char *what,
+	uint64_t *as_of_seq)
+{
+	_Alignas(8) uint8_t room[HB_REPLY_BYTES_MAX];
+	struct hb_reply *reply = (struct hb_reply *)(void *)room;
+	char error[HBCTL_ERROR_BYTES] = "";
+
+	*as_of_seq = 0;
+	for (uint32_t partition = 0; partition < HB_PARTITION_COUNT; partition++) {
+		if (hbctl_engine_call_partition(hbctl, operation, partition, reply,
+			    HBCTL_CALL_TIMEOUT_MS, error) != 0)
+			return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s, partition %" PRIu32 ": %s",
+				what, partition, error);
+		if (reply->status != HB_STATUS_OK)
+			return hbctl_refused(hbctl, what, reply->status);
+		if (reply->as_of_seq > *as_of_seq)
+			*as_of_seq = reply->as_of_seq;
+	}
+	return HBCTL_OK;
 }

@@ -177,6 +177,14 @@ int hbctl_engine_call(struct hbctl *hbctl, struct hb_frame *frame, uint32_t fram
 int hbctl_engine_call_partition(struct hbctl *hbctl, enum hb_operation operation,
 	uint32_t partition, struct hb_reply *reply, uint32_t timeout_ms,
 	char error[HBCTL_ERROR_BYTES]);
+/**
+ * One head-only frame to all partitions, in order.
+ * @param what for messages
+ * @param as_of_seq newest sequence that a reply depends on
+ * @return HBCTL_OK, or the exit code of what was said
+ */
+int hbctl_engine_tell_all(struct hbctl *hbctl, enum hb_operation operation, const char *what,
+	uint64_t *as_of_seq);
 
 /* persist_admin.c */
 
@@ -190,6 +198,11 @@ void hbctl_persist_close(struct hbctl *hbctl);
  */
 json_t *hbctl_persist_call(struct hbctl *hbctl, const char *command, int timeout_ms,
 	char error[HBCTL_ERROR_BYTES]);
+
+/* as_persist.c */
+
+/** Give up root for the persist user, for good. @return 0 or -errno with `error` */
+int hbctl_become_persist(const struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
 
 /* control_api.c */
 
@@ -238,6 +251,8 @@ char *hbctl_key_file_read(const char *path, char error[HBCTL_ERROR_BYTES]);
 
 /* One function per verb. */
 int hbctl_run_account(struct hbctl *hbctl);
+int hbctl_run_applier_resume(struct hbctl *hbctl);
+int hbctl_run_check(struct hbctl *hbctl);
 int hbctl_run_clock_confirm(struct hbctl *hbctl);
 int hbctl_run_clock_status(struct hbctl *hbctl);
 int hbctl_run_config(struct hbctl *hbctl);
@@ -245,6 +260,8 @@ int hbctl_run_counters(struct hbctl *hbctl);
 int hbctl_run_help(struct hbctl *hbctl);
 int hbctl_run_job(struct hbctl *hbctl);
 int hbctl_run_jobs(struct hbctl *hbctl);
+int hbctl_run_journal_dump(struct hbctl *hbctl);
+int hbctl_run_journal_verify(struct hbctl *hbctl);
 int hbctl_run_mark(struct hbctl *hbctl);
 int hbctl_run_order(struct hbctl *hbctl);
 int hbctl_run_packet(struct hbctl *hbctl);

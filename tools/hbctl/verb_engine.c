@@ -9,35 +9,11 @@
 #include "base/clock.h"
 #include "tools/hbctl/hbctl.h"
 
-/* The same head-only frame to all partitions. @return HBCTL_OK with the newest sequence, or the
- * exit code of what was said */
-static int
-tell_every_partition(struct hbctl *hbctl, enum hb_operation operation, const char *what,
-	uint64_t *as_of_seq)
-{
-	_Alignas(8) uint8_t room[HB_REPLY_BYTES_MAX];
-	struct hb_reply *reply = (struct hb_reply *)(void *)room;
-	char error[HBCTL_ERROR_BYTES] = "";
-
-	*as_of_seq = 0;
-	for (uint32_t partition = 0; partition < HB_PARTITION_COUNT; partition++) {
-		if (hbctl_engine_call_partition(hbctl, operation, partition, reply,
-			    HBCTL_CALL_TIMEOUT_MS, error) != 0)
-			return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s, partition %" PRIu32 ": %s",
-				what, partition, error);
-		if (reply->status != HB_STATUS_OK)
-			return hbctl_refused(hbctl, what, reply->status);
-		if (reply->as_of_seq > *as_of_seq)
-			*as_of_seq = reply->as_of_seq;
-	}
-	return HBCTL_OK;
-}
-
 int
 hbctl_run_mark(struct hbctl *hbctl)
 {
 	uint64_t as_of_seq;
-	int result = tell_every_partition(hbctl, HB_OP_MARK, "mark", &as_of_seq);
+	int result = hbctl_engine_tell_all(hbctl, HB_OP_MARK, "mark", &as_of_seq);
 
 	if (result != HBCTL_OK)
 		return result;
@@ -89,7 +65,7 @@ int
 hbctl_run_clock_confirm(struct hbctl *hbctl)
 {
 	uint64_t as_of_seq;
-	int result = tell_every_partition(
+	int result = hbctl_engine_tell_all(
 		hbctl, HB_OP_CLOCK_CONFIRM, "clock confirm", &as_of_seq);
 
 	if (result != HBCTL_OK)

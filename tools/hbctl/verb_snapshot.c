@@ -7,12 +7,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,26 +20,24 @@
 #define SNAPSHOT_PREFIX "snapshot-"
 #define SNAPSHOTS_LISTED_MAX 1024
 
-/* In the child. Gives up root for the persist user for good, then becomes hongbao-persist. */
+/* In the child. */
 static void
-become_persist(const struct hbctl *hbctl, const struct passwd *user, const char *program)
+run_program(const struct hbctl *hbctl, const char *config, const char *program)
 {
 	char *arguments[2 * HBCTL_ASSIGNMENTS_MAX + 8];
-	char absolute[HB_PATH_MAX * 8];
+	char error[HBCTL_ERROR_BYTES] = "";
 	int count = 0;
 
-	if (realpath(hbctl->config_path, absolute) == NULL ||
-		initgroups(user->pw_name, user->pw_gid) != 0 || setgid(user->pw_gid) != 0 ||
-		setuid(user->pw_uid) != 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-		fprintf(stderr, "hbctl: cannot become %s: %s\n", user->pw_name, strerror(errno));
+	if (hbctl_become_persist(hbctl, error) != 0) {
+		fprintf(stderr, "hbctl: %s\n", error);
 		_exit(HBCTL_USAGE);
 	}
 	arguments[count++] = (char *)(uintptr_t)program;
-	arguments[count++] = "snapshot";
-	arguments[count++] = "-c";
-	arguments[count++] = absolute;
+	arguments[count++] = (char *)(uintptr_t) "snapshot";
+	arguments[count++] = (char *)(uintptr_t) "-c";
+	arguments[count++] = (char *)(uintptr_t)config;
 	for (int i = 0; i < hbctl->assignment_count; i++) {
-		arguments[count++] = "-o";
+		arguments[count++] = (char *)(uintptr_t) "-o";
 		arguments[count++] = (char *)(uintptr_t)hbctl->assignment[i];
 	}
 	arguments[count] = NULL;
@@ -53,7 +48,7 @@ become_persist(const struct hbctl *hbctl, const struct passwd *user, const char 
 
 /* @return exit code of the program, or -errno */
 static int
-run_as_persist(const struct hbctl *hbctl, const struct passwd *user, const char *program)
+run_as_persist(const struct hbctl *hbctl, const char *config, const char *program)
 {
 	pid_t child = fork();
 	int status;
@@ -61,7 +56,7 @@ run_as_persist(const struct hbctl *hbctl, const struct passwd *user, const char 
 	if (child < 0)
 		return -errno;
 	if (child == 0)
-		become_persist(hbctl, user, program);
+		run_program(hbctl, config, program);
 	while (waitpid(child, &status, 0) < 0) {
 		if (errno != EINTR)
 			return -errno;
@@ -72,25 +67,20 @@ run_as_persist(const struct hbctl *hbctl, const struct passwd *user, const char 
 int
 hbctl_run_snapshot(struct hbctl *hbctl)
 {
-	const struct passwd *user = getpwnam(hbctl->config.user_persist);
+	char *config = realpath(hbctl->config_path, NULL);
 	char program[HB_PATH_MAX];
 	int status;
 
-	hb_path(program, hbctl->config.node_directory, PERSIST_PROGRAM);
-	if (user == NULL)
-		return hbctl_fail(hbctl, HBCTL_USAGE, "there is no user %s (user.persist)",
-			hbctl->config.user_persist);
-	if (hbctl->config_path[0] == '\0')
+	if (config == NULL)
 		return hbctl_fail(hbctl, HBCTL_USAGE, "a snapshot needs a configuration file: -c FILE");
-	if (geteuid() != 0 && geteuid() != user->pw_uid)
-		return hbctl_fail(hbctl, HBCTL_USAGE,
-			"run hbctl as root, or as %s: %s snapshot -c %s", user->pw_name, program,
-			hbctl->config_path);
-	status = run_as_persist(hbctl, user, program);
+	hb_path(program, hbctl->config.node_directory, PERSIST_PROGRAM);
+	status = run_as_persist(hbctl, config, program);
+	free(config);
+	if (status == HBCTL_USAGE)
+		return hbctl_fail(hbctl, HBCTL_USAGE, "no snapshot was made");
 	if (status != 0)
 		return hbctl_fail(hbctl, HBCTL_WRONG,
-			"no snapshot was made: hongbao-persist ended with %d; it said why above",
-			status);
+			"no snapshot was made: hongbao-persist ended with %d", status);
 	return hbctl_run_snapshot_list(hbctl);
 }
 

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hbctl check: engine, journal and MySQL at one cut (persist/check.h has the proof).
+ *
+ * The replay runs in a child that became the persist user: it may read journal and ledger and
+ * nothing else, and if an assertion ends it, the parent says so and the appliers go on. The child
+ * writes its result as JSON into a pipe. The parent resumes the appliers on every way out but
+ * SIGKILL; then `status` shows them stopped, and `applier resume` or the next check frees them.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "persist/applier.h"
+#include "persist/check.h"
+#include "persist/journal_reader.h"
+#include "tools/hbctl/hbctl.h"
+
+#define APPLIER_STOP_TIMEOUT_MS 70000
+#define AUDIT_TIMEOUT_MS 60000
+#define RESULT_BYTES_MAX (4 << 20)
+#define CUT_UNKNOWN UINT64_MAX /* nobody told: the child looks where MySQL stands */
+
+static volatile sig_atomic_t interrupted;
+
+static void
+interrupt(int signal_number)
+{
+	interrupted = signal_number;
+}
+
+static void
+say(const struct hbctl *hbctl, const char *text)
+{
+	if (!hbctl->json || isatty(fileno(hbctl->err)) == 1)
+		fprintf(hbctl->err, "%s\n", text);
+}
+
+static int
+resume_appliers(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
+{
+	json_t *answer = hbctl_persist_call(
+		hbctl, "{\"cmd\":\"applier_resume\"}", HBCTL_CALL_TIMEOUT_MS, error);
+	bool ok = json_is_true(json_object_get(answer, "ok"));
+
+	if (answer != NULL && !ok)
+		snprintf(error, HBCTL_ERROR_BYTES, "persist: %s", hbctl_json_text(answer, "error"));
+	json_decref(answer);
+	return ok ? 0 : -EIO;
+}
+
+int
+hbctl_run_applier_resume(struct hbctl *hbctl)
+{
+	char error[HBCTL_ERROR_BYTES] = "";
+
+	if (hbctl_persist_open(hbctl, error) != 0)
+		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
+	if (resume_appliers(hbctl, error) != 0)
+		return hbctl_fail(hbctl, HBCTL_WRONG, "%s", error);
+	if (hbctl->json)
+		hbctl_print_json(hbctl, json_pack("{s:b}", "ok", 1));
+	else
+		fprintf(hbctl->out, "the appliers go on\n");
+	return HBCTL_OK;
+}
+
+/* --- the child --- */
+
+struct progress {
+	char phase[24];
+	bool terminal;
+	bool quiet;
+};
+
+static void
+show_progress(void *context, const char *phase, uint64_t done, uint64_t total)
+{
+	struct progress *progress = context;
+	bool fresh = strcmp(progress->phase, phase) != 0;
+
+	if (progress->quiet && !progress->terminal)
+		return;
+	snprintf(progress->phase, sizeof(progress->phase), "%s", phase);
+	if (progress->terminal)
+		fprintf(stderr, "\r\033[K%s %" PRIu64 " of %" PRIu64, phase, done, total);
+	else if (fresh)
+		fprintf(stderr, "checking %s\n", phase);
+}
+
+/* Where the journal ends, read from `from` on. Damage on the way is an error. */
+static int
+journal_end(struct hb_journal_reader *reader, uint64_t from, uint64_t *end)
+{
+	struct hb_journal_position at;
+	const struct hb_record *record;
+	int got = from == 0 ? hb_journal_reader_seek_first(reader)
+			    : hb_journal_reader_seek(reader, from);
+
+	if (got != 0)
+		return got;
+	*end = from;
+	while ((got = hb_journal_reader_next(reader, &record, &at)) > 0)
+		*end = at.seq;
+	return got;
+}
+
+/* Without persist: the cut is where MySQL stands, or the journal's end without MySQL. */
+static int
+find_cut(const struct hb_config *config, bool journal_only, uint64_t *cut, uint64_t *end,
+	char error[HBCTL_ERROR_BYTES])
+{
+	char directory[HB_PATH_MAX];
+	struct hb_journal_reader *reader = NULL;
+	struct hb_journal_info info;
+	uint64_t position = 0;
+	int result;
+
+	hb_path(directory, config->node_directory, HB_PATH_JOURNAL);
+	result = hb_journal_reader_open(&reader, directory, error);
+	if (result != 0)
+		return result;
+	result = hb_journal_reader_info(reader, &info);
+	if (result == 0 && !journal_only)
+		result = hb_applier_position(config, info.stream_id, &position, error);
+	if (result == 0 && info.first_segment != 0) {
+		result = journal_end(reader, position, end);
+		if (result != 0)
+			snprintf(error, HBCTL_ERROR_BYTES, "%s", hb_journal_reader_error(reader));
+	}
+	*cut = journal_only ? *end : position;
+	hb_journal_reader_close(reader);
+	return result;
+}
+
+/* @return the text for the parent, from malloc; NULL when out of memory */
+static char *
+check_text(struct hbctl *hbctl, uint64_t cut, bool journal_only)
+{
+	static struct hb_check_result result;
+	struct progress progress = {.terminal = isatty(STDERR_FILENO) == 1, .quiet = hbctl->json};
+	struct hb_check_options options = {.config = &hbctl->config,
+		.journal_only = journal_only,
+		.progress = show_progress,
+		.context = &progress};
+	char error[HBCTL_ERROR_BYTES] = "";
+	uint64_t end = cut;
+	char *text = NULL;
+	json_t *failed;
+	int done = hbctl_become_persist(hbctl, error);
+
+	if (done == 0 && cut == CUT_UNKNOWN)
+		done = find_cut(&hbctl->config, journal_only, &cut, &end, error);
+	options.cut_seq = cut;
+	if (done == 0)
+		done = hb_check_run(&options, &result, error);
+	if (progress.terminal && progress.phase[0] != '\0')
+		fprintf(stderr, "\r\033[K");
+	if (done == 0)
+		return hb_check_json(&result, journal_only ? 0 : end - result.mysql_seq);
+	failed = json_pack("{s:b, s:o}", "ok", 0, "error",
+		hbctl_json_string(error[0] == '\0' ? strerror(-done) : error));
+	text = json_dumps(failed, JSON_COMPACT);
+	json_decref(failed);
+	return text;
+}
+
+static void
+child_main(struct hbctl *hbctl, int pipe_fd, uint64_t cut, bool journal_only)
+{
+	char *text;
+	size_t length, written = 0;
+
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	text = check_text(hbctl, cut, journal_only);
+	length = text == NULL ? 0 : strlen(text);
+	while (written < length) {
+		ssize_t n = write(pipe_fd, text + written, length - written);
+
+		if (n < 0 && errno != EINTR)
+			break;
+		written += n < 0 ? 0 : (size_t)n;
+	}
+	_exit(text != NULL && written == length ? 0 : 1);
+}
+
+/* --- the parent --- */
+
+/* All that the child writes until it closes the pipe, or until a signal comes. */
+static char *
+read_all(int fd)
+{
+	char *text = malloc(RESULT_BYTES_MAX + 1);
+	size_t length = 0;
+
+	while (text != NULL && length < RESULT_BYTES_MAX && !interrupted) {
+		struct pollfd readable = {.fd = fd, .events = POLLIN};
+		ssize_t n;
+
+		if (poll(&readable, 1, 200) <= 0)
+			continue;
+		n = read(fd, text + length, RESULT_BYTES_MAX - length);
+		if (n == 0 || (n < 0 && errno != EINTR))
+			break;
+		length += n < 0 ? 0 : (size_t)n;
+	}
+	if (text != NULL)
+		text[length] = '\0';
+	return text;
+}
+
+/* @return the child's answer, or NULL with `error` */
+static json_t *
+run_child(struct hbctl *hbctl, uint64_t cut, bool journal_only, char error[HBCTL_ERROR_BYTES])
+{
+	int pipe_fds[2];
+	json_t *answer = NULL;
+	char *text;
+	pid_t child;
+	int status = 0;
+
+	fflush(hbctl->out);
+	if (pipe(pipe_fds) != 0 || (child = fork()) < 0) {
+		snprintf(error, HBCTL_ERROR_BYTES, "cannot start the check: %s", strerror(errno));
+		return NULL;
+	}
+	if (child == 0) {
+		close(pipe_fds[0]);
+		child_main(hbctl, pipe_fds[1], cut, journal_only);
+	}
+	close(pipe_fds[1]);
+	text = read_all(pipe_fds[0]);
+	close(pipe_fds[0]);
+	if (interrupted)
+		kill(child, SIGTERM);
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		continue;
+	if (interrupted)
+		snprintf(error, HBCTL_ERROR_BYTES, "interrupted");
+	else if (text == NULL || text[0] == '\0')
+		snprintf(error, HBCTL_ERROR_BYTES,
+			"the check ended with %s %d; what it said is above",
+			WIFSIGNALED(status) ? "signal" : "exit code",
+			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	else if ((answer = json_loads(text, 0, NULL)) == NULL)
+		snprintf(error, HBCTL_ERROR_BYTES, "the check's result is not JSON");
+	free(text);
+	return answer;
+}
+
+static void
+add_violation(json_t *violations, const char *kind, const char *where, const char *found)
+{
+	json_array_append_new(violations,
+		json_pack("{s:s, s:s, s:s, s:s}", "kind", kind, "where", where, "expected", "",
+			"found", found));
+}
+
+/* The engine's part: marks for the replay to compare with, and its own memory audit. */
+static int
+ask_engine(struct hbctl *hbctl, json_t *violations)
+{
+	_Alignas(8) uint8_t room[HB_REPLY_BYTES_MAX];
+	struct hb_reply *reply = (struct hb_reply *)(void *)room;
+	char error[HBCTL_ERROR_BYTES] = "";
+	uint64_t marked_seq;
+	int result;
+
+	if (hbctl_engine_open(hbctl, error) != 0)
+		return hbctl_fail(hbctl, HBCTL_UNREACHABLE,
+			"%s (--offline checks journal and MySQL without it)", error);
+	say(hbctl, "marking 16 partitions");
+	result = hbctl_engine_tell_all(hbctl, HB_OP_MARK, "mark", &marked_seq);
+	if (result != HBCTL_OK)
+		return result;
+	say(hbctl, "auditing the engine's memory");
+	for (uint32_t partition = 0; partition < HB_PARTITION_COUNT && !interrupted; partition++) {
+		char where[HBCTL_NAME_BYTES];
+
+		if (hbctl_engine_call_partition(hbctl, HB_OP_AUDIT, partition, reply,
+			    AUDIT_TIMEOUT_MS, error) != 0)
+			return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "audit of partition %" PRIu32
+				": %s", partition, error);
+		snprintf(where, sizeof(where), "partition %" PRIu32, partition);
+		if (reply->status != HB_STATUS_OK)
+			add_violation(violations, "memory_audit", where,
+				hb_status_name(reply->status));
+	}
+	if (hb_counter_sum(hbctl_engine_node(hbctl), HB_COUNTER_AUDIT_FAILURES) != 0)
+		add_violation(violations, "memory_audit", "since the dataplane started",
+			"the audit found memory changed behind the engine");
+	return HBCTL_OK;
+}
+
+/* @return HBCTL_OK with *cut, or what was said */
+static int
+stop_appliers(struct hbctl *hbctl, bool offline, uint64_t *cut)
+{
+	char error[HBCTL_ERROR_BYTES] = "";
+	json_t *answer;
+	int result = HBCTL_OK;
+
+	*cut = CUT_UNKNOWN;
+	if (hbctl_persist_open(hbctl, error) != 0) {
+		if (offline)
+			return HBCTL_OK; /* nobody applies */
+		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
+	}
+	say(hbctl, "stopping the appliers at one sequence");
+	answer = hbctl_persist_call(
+		hbctl, "{\"cmd\":\"applier_stop\",\"seq\":null}", APPLIER_STOP_TIMEOUT_MS, error);
+	if (answer == NULL)
+		result = interrupted ? HBCTL_OK
+				     : hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
+	else if (!json_is_true(json_object_get(answer, "ok")))
+		result = hbctl_fail(hbctl, HBCTL_WRONG, "the appliers do not reach the cut: %s",
+			hbctl_json_text(answer, "error"));
+	else
+		*cut = (uint64_t)hbctl_json_i64(answer, "seq");
+	json_decref(answer);
+	return result;
+}
+
+/* Stop, check, resume. @return HBCTL_OK with *answer, or what was said */
+static int
+check_at_cut(struct hbctl *hbctl, bool offline, bool journal_only, json_t **answer)
+{
+	char error[HBCTL_ERROR_BYTES] = "";
+	char resume_error[HBCTL_ERROR_BYTES] = "";
+	sigset_t ending;
+	bool persist_there;
+	uint64_t cut;
+	int result = stop_appliers(hbctl, offline, &cut);
+
+	sigemptyset(&ending);
+	sigaddset(&ending, SIGINT);
+	sigaddset(&ending, SIGTERM);
+	sigaddset(&ending, SIGHUP);
+	persist_there = cut != CUT_UNKNOWN || result != HBCTL_OK || interrupted;
+	if (result == HBCTL_OK && !interrupted)
+		*answer = run_child(hbctl, cut, journal_only, error);
+	sigprocmask(SIG_BLOCK, &ending, NULL); /* the next Ctrl-C waits until they are free */
+	if (persist_there && hbctl_persist_open(hbctl, resume_error) == 0 &&
+		resume_appliers(hbctl, resume_error) != 0)
+		fprintf(hbctl->err, "hbctl: the appliers are still stopped: %s; run 'hbctl applier "
+				    "resume'\n", resume_error);
+	if (result == HBCTL_OK && *answer == NULL)
+		return hbctl_fail(hbctl, HBCTL_WRONG, "%s", interrupted ? "interrupted" : error);
+	return result;
+}
+
+static void
+print_violations(struct hbctl *hbctl, const json_t *violations)
+{
+	size_t index;
+	json_t *violation;
+
+	json_array_foreach (violations, index, violation) {
+		const char *expected = hbctl_json_text(violation, "expected");
+
+		fprintf(hbctl->out, "  %-18s %s\n", hbctl_json_text(violation, "kind"),
+			hbctl_json_text(violation, "where"));
+		if (expected[0] != '\0')
+			fprintf(hbctl->out, "    expected %s\n", expected);
+		fprintf(hbctl->out, "    found    %s\n", hbctl_json_text(violation, "found"));
+	}
+}
+
+static void
+print_report(struct hbctl *hbctl, const json_t *answer)
+{
+	static const char *const hidden[] = {"ok", "violations"};
+	const char *key;
+	json_t *value;
+
+	json_object_foreach ((json_t *)(uintptr_t)answer, key, value) {
+		if (strcmp(key, hidden[0]) != 0 && strcmp(key, hidden[1]) != 0 &&
+			json_is_integer(value))
+			fprintf(hbctl->out, "%-18s %" JSON_INTEGER_FORMAT "\n", key,
+				json_integer_value(value));
+	}
+	if (json_is_true(json_object_get(answer, "ok"))) {
+		fprintf(hbctl->out, "all is well: engine, journal and MySQL agree\n");
+		return;
+	}
+	fprintf(hbctl->out, "something is wrong:\n");
+	print_violations(hbctl, json_object_get(answer, "violations"));
+}
+
+/* The child's answer and the engine's violations together. */
+static int
+conclude(struct hbctl *hbctl, json_t *answer, const json_t *engine_violations)
+{
+	json_t *violations = json_object_get(answer, "violations");
+	bool ok = json_is_true(json_object_get(answer, "ok"));
+	const char *error = json_string_value(json_object_get(answer, "error"));
+	int result;
+
+	if (error != NULL) {
+		result = hbctl_fail(hbctl, HBCTL_WRONG, "the check could not be finished: %s", error);
+		json_decref(answer);
+		return result;
+	}
+	if (json_is_array(violations) && json_array_size(engine_violations) > 0) {
+		json_array_extend(violations, (json_t *)(uintptr_t)engine_violations);
+		json_object_set_new(answer, "ok", json_false());
+		ok = false;
+	}
+	if (hbctl->json) {
+		hbctl_print_json(hbctl, answer);
+	} else {
+		print_report(hbctl, answer);
+		json_decref(answer);
+	}
+	return ok ? HBCTL_OK : HBCTL_WRONG;
+}
+
+int
+hbctl_run_check(struct hbctl *hbctl)
+{
+	const struct sigaction action = {.sa_handler = interrupt}; /* no SA_RESTART: waits end */
+	bool journal_only = hbctl_option_value(hbctl, "--journal-only") != NULL;
+	bool offline = hbctl_option_value(hbctl, "--offline") != NULL;
+	json_t *violations = json_array();
+	json_t *answer = NULL;
+	int result = HBCTL_OK;
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+	if (!offline)
+		result = ask_engine(hbctl, violations);
+	if (result == HBCTL_OK && interrupted)
+		result = hbctl_fail(hbctl, HBCTL_WRONG, "interrupted");
+	else if (result == HBCTL_OK)
+		result = check_at_cut(hbctl, offline, journal_only, &answer);
+	if (result == HBCTL_OK)
+		result = conclude(hbctl, answer, violations);
+	json_decref(violations);
+	return result;
+}
