@@ -148,11 +148,15 @@ demo_rows() {
         cat "$NODE/log/check.json" >&2
         fail "demo: hbctl check found something wrong"
     }
-    rows=$(for table in $(seq -f 'order_%02g' 0 15); do
-        printf 'SELECT * FROM %s WHERE account IN (%s);\n' "$table" \
-            "$SENDER,$(tr ' ' ',' <<<"${GRABBERS[*]}")"
+    rows=$(for table in $(seq -w 0 15); do
+        printf "SELECT order_no, account, business, state, amount_fen, LPAD(LOWER(HEX(packet)),16,'0')
+            AS packet, 'order_%s' AS 'table' FROM order_%s WHERE account IN (%s) %s\n" "$table" \
+            "$table" "$(tr ' ' ',' <<<"$SENDER ${GRABBERS[*]}")" \
+            "$([ "$table" = 15 ] && echo 'ORDER BY order_no;' || echo 'UNION ALL')"
     done | mariadb --no-defaults --socket="$NODE/socket/mysql/mysql.sock" --user=root --table \
         "${CONFIG[mysql.database]}") || fail "demo: the order tables could not be read"
+    [ "$(grep -c "$PACKET" <<<"$rows")" -eq $((${#GRABBERS[@]} + 1)) ] ||
+        fail "demo: not every order is in MySQL: $rows"
     printf '%s\n' "$rows"
     note "$(jq -c . "$NODE/log/check.json")"
 }
