@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of hbctl: words to command, options and numbers, and what a wrong one is told.
+ * Needs nothing but memory and one file in /tmp.
+ */
 #include "tests/hbctl/harness.h"
 
 #include <unistd.h>
@@ -144,8 +148,8 @@ durations_have_a_unit_or_are_seconds(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint64_t seconds = 0;
 
-		assert_int_equal(hbctl_parse_duration(cases[i].text, &seconds),
-			cases[i].seconds != 0);
+		assert_int_equal(
+			hbctl_parse_duration(cases[i].text, &seconds), cases[i].seconds != 0);
 		assert_int_equal(seconds, cases[i].seconds);
 	}
 }

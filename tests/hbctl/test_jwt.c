@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * User tokens: the signature against the example of RFC 7515, key lines, and the rights of key
+ * files.
+ */
 #include "tests/hbctl/harness.h"
 
 #include <errno.h>
@@ -53,11 +57,12 @@ claims_that_do_not_fit_are_refused(void **state)
 	assert_int_equal(hbctl_jwt_sign(token, "{}", claims, (const uint8_t *)"k", 1), -E2BIG);
 }
 
-static const char keys[] = "# comment\n"
-			   "\n"
-			   "edge EdDSA d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\n"
-			   "first HS256 00112233\n"
-			   "second HS256 aabbccddeeff\n";
+static const char keys[] =
+	"# comment\n"
+	"\n"
+	"edge EdDSA d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\n"
+	"first HS256 00112233\n"
+	"second HS256 aabbccddeeff\n";
 
 static void
 keys_are_found_by_name_or_the_first_that_can_sign(void **state)

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How answers look: money, time, names, failures, options.
+ */
 #include "tests/hbctl/harness.h"
 
 #include "shm/ids.h"
@@ -115,7 +118,8 @@ main(void)
 		cmocka_unit_test(money_is_yuan_with_two_decimals),
 		cmocka_unit_test(time_is_beijing_time),
 		cmocka_unit_test(system_accounts_have_names),
-		cmocka_unit_test(failures_go_to_standard_error_and_with_json_to_standard_output_too),
+		cmocka_unit_test(
+			failures_go_to_standard_error_and_with_json_to_standard_output_too),
 		cmocka_unit_test(a_refusal_carries_status_and_advice),
 		cmocka_unit_test(config_prints_one_value_or_names_the_unknown_key),
 	};

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Talking to persist's admin socket, against a scripted server in a thread.
+ */
 #include "tests/hbctl/harness.h"
 
 #include <pthread.h>
@@ -30,7 +33,7 @@ serve(void *context)
 
 			if (send(fd, *piece, length, MSG_NOSIGNAL) != (ssize_t)length)
 				break; /* the client did not wait */
-			usleep(2000); /* so that the pieces arrive apart */
+			usleep(2000);  /* so that the pieces arrive apart */
 			if ((*piece)[length - 1] == '\n')
 				break;
 		}
@@ -87,7 +90,7 @@ static void
 answers_in_pieces_and_one_after_the_other_are_read(void **state)
 {
 	static const char *const pieces[] = {
-		"{\"ok\":tr", "ue,\"se", "q\":5}\n", "{\"ok\":false}\n", NULL};
+		"{\"ok\":", "true,\"se", "q\":5}\n", "{\"ok\":false}\n", NULL};
 	struct server server;
 	struct harness h;
 	json_t *answer;

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Journal records as text and JSON, and the filters of `journal dump`.
+ */
 #include "tests/hbctl/harness.h"
 
 #include "shm/ids.h"

@@ -176,8 +176,8 @@ parse_option(struct hbctl *hbctl, int argc, char **argv, int *at, char error[HBC
 	if (option == NULL && hbctl->command != NULL)
 		option = option_find(hbctl->command->options, word, &value);
 	if (option == NULL) {
-		snprintf(error, HBCTL_ERROR_BYTES, "unknown option '%s'%s%s; see 'hbctl %s%s'", word,
-			hbctl->command == NULL ? "" : " of ",
+		snprintf(error, HBCTL_ERROR_BYTES, "unknown option '%s'%s%s; see 'hbctl %s%s'",
+			word, hbctl->command == NULL ? "" : " of ",
 			hbctl->command == NULL ? "" : hbctl->command->name,
 			hbctl->command == NULL ? "--help" : "help ",
 			hbctl->command == NULL ? "" : hbctl->command->name);
@@ -211,8 +211,7 @@ unknown_command(const char *name, char error[HBCTL_ERROR_BYTES])
 
 /* A word of two-word commands waits in `group` until its second word comes. */
 static int
-parse_word(struct hbctl *hbctl, const char *word, const char **group,
-	char error[HBCTL_ERROR_BYTES])
+parse_word(struct hbctl *hbctl, const char *word, const char **group, char error[HBCTL_ERROR_BYTES])
 {
 	const struct hbctl_command *command = NULL;
 	char name[HBCTL_NAME_BYTES];
@@ -321,7 +320,8 @@ hbctl_load_config(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 	if (path == NULL && hbctl->command->needs_node && hbctl->assignment_count == 0) {
 		snprintf(error, HBCTL_ERROR_BYTES,
 			"no configuration: neither ./run/etc/hongbao.conf nor "
-			"/var/lib/hongbao/etc/hongbao.conf is there; give -c FILE or set HB_CONFIG");
+			"/var/lib/hongbao/etc/hongbao.conf is there; give -c FILE or set "
+			"HB_CONFIG");
 		return HBCTL_USAGE;
 	}
 	if (path != NULL && strlen(path) >= sizeof(hbctl->config_path)) {

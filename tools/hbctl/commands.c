@@ -8,9 +8,9 @@
 #include "base/assert.h"
 #include "tools/hbctl/hbctl.h"
 
-#define LETTERS_MAX 32	   /* longer words get no suggestion */
-#define HELP_COLUMN 34	   /* where the summaries begin */
-#define WORDS_MAX 64	   /* of a line to complete */
+#define LETTERS_MAX 32 /* longer words get no suggestion */
+#define HELP_COLUMN 44 /* where the summaries begin */
+#define WORDS_MAX   64 /* of a line to complete */
 
 const struct hbctl_option hbctl_global_options[] = {
 	{"-c", "FILE", false,
@@ -61,10 +61,11 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "status",
 		.arguments = "",
 		.summary = "how the node is: processes, journal, MySQL, storage, clock",
-		.details = "Asks the dataplane, persist, control, nginx and MySQL each on its own\n"
-			   "socket and says which of them do not answer. T_sync is the time of one\n"
-			   "journal write. Lag is how many records MySQL is behind the journal.\n"
-			   "Exit 1 when something is down or stopped, 3 when nothing answers.",
+		.details =
+			"Asks the dataplane, persist, control, nginx and MySQL each on its own\n"
+			"socket and says which of them do not answer. T_sync is the time of one\n"
+			"journal write. Lag is how many records MySQL is behind the journal.\n"
+			"Exit 1 when something is down or stopped, 3 when nothing answers.",
 		.example = "hbctl status\nhbctl status --json | jq .journal.committed_seq",
 		.needs_node = true,
 		.run = hbctl_run_status,
@@ -85,9 +86,10 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "token user",
 		.arguments = "ACCOUNT",
 		.summary = "sign a user token (JWT) for trying the HTTP API out",
-		.details = "Signs with a secret of key/jwt.keys, so the front believes it. For an\n"
-			   "EdDSA key only the public part is on the node: its tokens come from the\n"
-			   "business system. Prints the token alone, ready for a header.",
+		.details =
+			"Signs with a secret of key/jwt.keys, so the front believes it. For an\n"
+			"EdDSA key only the public part is on the node: its tokens come from the\n"
+			"business system. Prints the token alone, ready for a header.",
 		.example = "T=$(hbctl token user 1001 --group 7)\n"
 			   "curl -H \"Authorization: Bearer $T\" http://127.0.0.1:8080/v1/balance",
 		.options = token_user_options,
@@ -98,10 +100,12 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "token money",
 		.arguments = "ACCOUNT OPERATION [TARGET]",
 		.summary = "issue a money token and its initial sequence",
-		.details = "OPERATION is grab, send or transfer. TARGET is the packet to grab; send\n"
-			   "and transfer have the account itself as target. The first request uses\n"
-			   "the initial sequence plus one, each further one the next.",
-		.example = "hbctl token money 1001 send\nhbctl token money 1002 grab 0110000000000001",
+		.details =
+			"OPERATION is grab, send or transfer. TARGET is the packet to grab; send\n"
+			"and transfer have the account itself as target. The first request uses\n"
+			"the initial sequence plus one, each further one the next.",
+		.example =
+			"hbctl token money 1001 send\nhbctl token money 1002 grab 0110000000000001",
 		.needs_node = true,
 		.run = hbctl_run_token_money,
 	},
@@ -109,8 +113,9 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "account",
 		.arguments = "ACCOUNT",
 		.summary = "balance of an account",
-		.details = "From the engine; from MySQL through control when the dataplane is down.\n"
-			   "The answer says where it comes from and up to which journal sequence.",
+		.details =
+			"From the engine; from MySQL through control when the dataplane is down.\n"
+			"The answer says where it comes from and up to which journal sequence.",
 		.example = "hbctl account 1001",
 		.needs_node = true,
 		.run = hbctl_run_account,
@@ -130,9 +135,10 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "order",
 		.arguments = "NUMBER",
 		.summary = "an order, and what its number says",
-		.details = "NUMBER is 32 digits: business, version, node, allocator, user digits,\n"
-			   "time and sequence. The fields are decoded in any case; the order itself\n"
-			   "comes from the engine while it is open, from MySQL afterwards.",
+		.details =
+			"NUMBER is 32 digits: business, version, node, allocator, user digits,\n"
+			"time and sequence. The fields are decoded in any case; the order itself\n"
+			"comes from the engine while it is open, from MySQL afterwards.",
 		.example = "hbctl order 20101020123202611231600001230000",
 		.needs_node = true,
 		.run = hbctl_run_order,
@@ -142,12 +148,15 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "check",
 		.arguments = "",
 		.summary = "prove that engine, journal and MySQL agree to the fen",
-		.details = "Marks every partition, audits the engine's memory, stops the appliers at\n"
-			   "one journal sequence, replays the journal up to it, proves the invariants\n"
-			   "and compares every row of MySQL; then the appliers go on, also after\n"
-			   "Ctrl-C. The node keeps serving all the time.\n"
-			   "With --offline the engine is not asked; when persist is down too, the cut\n"
-			   "is where MySQL stands. Exit 1 when anything is wrong.",
+		.details =
+			"Marks every partition, audits the engine's memory, stops the appliers at\n"
+			"one journal sequence, replays the journal up to it, proves the "
+			"invariants\n"
+			"and compares every row of MySQL; then the appliers go on, also after\n"
+			"Ctrl-C. The node keeps serving all the time.\n"
+			"With --offline the engine is not asked; when persist is down too, the "
+			"cut\n"
+			"is where MySQL stands. Exit 1 when anything is wrong.",
 		.example = "hbctl check\nhbctl check --json | jq .violations",
 		.options = check_options,
 		.needs_node = true,
@@ -157,8 +166,10 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "journal verify",
 		.arguments = "[DIR]",
 		.summary = "walk a journal and name the first bad byte",
-		.details = "Checks every frame, the SHA-256 chain, every record's CRC and all numbers,\n"
-			   "in raw and packed segments, as recovery does. DIR is a journal directory,\n"
+		.details = "Checks every frame, the SHA-256 chain, every record's CRC and all "
+			   "numbers,\n"
+			   "in raw and packed segments, as recovery does. DIR is a journal "
+			   "directory,\n"
 			   "by default the node's. May run beside a living node.",
 		.example = "hbctl journal verify\nhbctl journal verify /backup/journal --json",
 		.needs_node = false,
@@ -168,8 +179,9 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "journal dump",
 		.arguments = "[DIR]",
 		.summary = "print journal records, one a line",
-		.details = "A line is: sequence, ring/core sequence, time, type, fields. Fields that\n"
-			   "are zero are left out. With --json one object a line.",
+		.details =
+			"A line is: sequence, ring/core sequence, time, type, fields. Fields that\n"
+			"are zero are left out. With --json one object a line.",
 		.example = "hbctl journal dump --packet 0110000000000001\n"
 			   "hbctl journal dump /backup/journal --type GRAB --json | jq .amount_fen",
 		.options = dump_options,
@@ -190,9 +202,10 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "snapshot",
 		.arguments = "",
 		.summary = "make a snapshot now",
-		.details = "Runs 'hongbao-persist snapshot' as the persist user: last snapshot plus\n"
-			   "journal up to the last mark, compared with the dataplane's state hash,\n"
-			   "written and verified. The node keeps running.",
+		.details =
+			"Runs 'hongbao-persist snapshot' as the persist user: last snapshot plus\n"
+			"journal up to the last mark, compared with the dataplane's state hash,\n"
+			"written and verified. The node keeps running.",
 		.example = "hbctl snapshot",
 		.needs_node = true,
 		.run = hbctl_run_snapshot,
@@ -220,8 +233,9 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "clock status",
 		.arguments = "",
 		.summary = "the clock, and whether money operations wait for an operator",
-		.details = "A jump of the clock larger than clock.step_ms_max, or a gap larger than\n"
-			   "clock.gap_s_max, stops money operations. Exit 1 while they are stopped.",
+		.details =
+			"A jump of the clock larger than clock.step_ms_max, or a gap larger than\n"
+			"clock.gap_s_max, stops money operations. Exit 1 while they are stopped.",
 		.example = "hbctl clock status",
 		.needs_node = true,
 		.run = hbctl_run_clock_status,
@@ -230,8 +244,9 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "clock confirm",
 		.arguments = "",
 		.summary = "confirm the clock: money operations go on",
-		.details = "Look at the time first ('date'): orders and deadlines follow the clock\n"
-			   "that is confirmed here.",
+		.details =
+			"Look at the time first ('date'): orders and deadlines follow the clock\n"
+			"that is confirmed here.",
 		.example = "hbctl clock status && hbctl clock confirm",
 		.needs_node = true,
 		.run = hbctl_run_clock_confirm,
@@ -267,8 +282,9 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "config",
 		.arguments = "[KEY]",
 		.summary = "the configuration in effect, or one value of it",
-		.details = "Default, file, environment and -o together. Without KEY it is printed as\n"
-			   "a configuration file with every option explained.",
+		.details =
+			"Default, file, environment and -o together. Without KEY it is printed as\n"
+			"a configuration file with every option explained.",
 		.example = "hbctl config\nhbctl config front.listen",
 		.needs_node = false,
 		.run = hbctl_run_config,
@@ -447,8 +463,8 @@ hbctl_help_all(FILE *out)
 static void
 print_usage(const struct hbctl_command *command, FILE *out)
 {
-	fprintf(out, "usage: hbctl %s%s%s", command->name,
-		command->arguments[0] == '\0' ? "" : " ", command->arguments);
+	fprintf(out, "usage: hbctl %s%s%s", command->name, command->arguments[0] == '\0' ? "" : " ",
+		command->arguments);
 	for (const struct hbctl_option *o = command->options; o != NULL && o->name != NULL; o++)
 		fprintf(out, " [%s%s%s]%s", o->name, o->value == NULL ? "" : " ",
 			o->value == NULL ? "" : o->value, o->repeats ? "..." : "");

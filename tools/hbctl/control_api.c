@@ -14,9 +14,9 @@
 
 #include "tools/hbctl/hbctl.h"
 
-#define ANSWER_BYTES_MAX (8 << 20)
+#define ANSWER_BYTES_MAX   (8 << 20)
 #define CONNECT_TIMEOUT_MS 1000
-#define HEALTH_TIMEOUT_MS 2000
+#define HEALTH_TIMEOUT_MS  2000
 #define CONTROL_TIMEOUT_MS 65000
 
 struct body {
@@ -44,8 +44,8 @@ take_body(char *bytes, size_t size, size_t count, void *context)
 
 /* @return HTTP status, or -1 with `error` */
 static int
-request(CURL *curl, const char *url, const char *unix_socket, const char *method,
-	const char *text, struct body *body, long timeout_ms, char error[HBCTL_ERROR_BYTES])
+request(CURL *curl, const char *url, const char *unix_socket, const char *method, const char *text,
+	struct body *body, long timeout_ms, char error[HBCTL_ERROR_BYTES])
 {
 	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
 	long status = -1;
@@ -100,8 +100,7 @@ hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path, co
 			probed == -EACCES ? "; run hbctl as root" : "; is it running?");
 		goto out;
 	}
-	*status = request(
-		curl, url, unix_socket, method, text, &body, CONTROL_TIMEOUT_MS, error);
+	*status = request(curl, url, unix_socket, method, text, &body, CONTROL_TIMEOUT_MS, error);
 	if (*status < 0)
 		goto out;
 	if (body.bytes == 0) {

@@ -105,8 +105,8 @@ hbctl_engine_call_partition(struct hbctl *hbctl, enum hb_operation operation, ui
 }
 
 int
-hbctl_engine_tell_all(struct hbctl *hbctl, enum hb_operation operation, const char *what,
-	uint64_t *as_of_seq)
+hbctl_engine_tell_all(
+	struct hbctl *hbctl, enum hb_operation operation, const char *what, uint64_t *as_of_seq)
 {
 	_Alignas(8) uint8_t room[HB_REPLY_BYTES_MAX];
 	struct hb_reply *reply = (struct hb_reply *)(void *)room;
@@ -114,8 +114,8 @@ hbctl_engine_tell_all(struct hbctl *hbctl, enum hb_operation operation, const ch
 
 	*as_of_seq = 0;
 	for (uint32_t partition = 0; partition < HB_PARTITION_COUNT; partition++) {
-		if (hbctl_engine_call_partition(hbctl, operation, partition, reply,
-			    HBCTL_CALL_TIMEOUT_MS, error) != 0)
+		if (hbctl_engine_call_partition(
+			    hbctl, operation, partition, reply, HBCTL_CALL_TIMEOUT_MS, error) != 0)
 			return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s, partition %" PRIu32 ": %s",
 				what, partition, error);
 		if (reply->status != HB_STATUS_OK)

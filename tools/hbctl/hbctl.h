@@ -34,13 +34,13 @@ enum hbctl_exit {
 	HBCTL_UNREACHABLE = 3, /* the node, or what the verb needs of it, does not answer */
 };
 
-#define HBCTL_POSITIONAL_MAX 8
-#define HBCTL_OPTIONS_MAX 64
+#define HBCTL_POSITIONAL_MAX  8
+#define HBCTL_OPTIONS_MAX     64
 #define HBCTL_ASSIGNMENTS_MAX 32
-#define HBCTL_ERROR_BYTES 1024
-#define HBCTL_NAME_BYTES 48
-#define HBCTL_MONEY_BYTES 32
-#define HBCTL_TIME_BYTES 40
+#define HBCTL_ERROR_BYTES     1024
+#define HBCTL_NAME_BYTES      48
+#define HBCTL_MONEY_BYTES     32
+#define HBCTL_TIME_BYTES      40
 #define HBCTL_CALL_TIMEOUT_MS 10000
 
 struct hbctl;
@@ -53,13 +53,13 @@ struct hbctl_option {
 };
 
 struct hbctl_command {
-	const char *name;      /* one or two words */
-	const char *arguments; /* "ACCOUNT OPERATION [TARGET]": [x] may be left out */
-	const char *summary;   /* one line */
-	const char *details;   /* paragraphs */
-	const char *example;   /* lines to type */
+	const char *name;		    /* one or two words */
+	const char *arguments;		    /* "ACCOUNT OPERATION [TARGET]": [x] may be left out */
+	const char *summary;		    /* one line */
+	const char *details;		    /* paragraphs */
+	const char *example;		    /* lines to type */
 	const struct hbctl_option *options; /* NULL: none */
-	bool needs_node; /* refuse to run when no configuration was found */
+	bool needs_node;		    /* refuse to run when no configuration was found */
 	int (*run)(struct hbctl *hbctl);
 };
 
@@ -68,7 +68,7 @@ struct hbctl {
 	bool json;
 	bool help;
 	bool version;
-	const char *config_argument; /* of -c, NULL when not given */
+	const char *config_argument;		       /* of -c, NULL when not given */
 	const char *assignment[HBCTL_ASSIGNMENTS_MAX]; /* of -o */
 	int assignment_count;
 	const char *positional[HBCTL_POSITIONAL_MAX];
@@ -183,8 +183,8 @@ int hbctl_engine_call_partition(struct hbctl *hbctl, enum hb_operation operation
  * @param as_of_seq newest sequence that a reply depends on
  * @return HBCTL_OK, or the exit code of what was said
  */
-int hbctl_engine_tell_all(struct hbctl *hbctl, enum hb_operation operation, const char *what,
-	uint64_t *as_of_seq);
+int hbctl_engine_tell_all(
+	struct hbctl *hbctl, enum hb_operation operation, const char *what, uint64_t *as_of_seq);
 
 /* persist_admin.c */
 
@@ -196,8 +196,8 @@ void hbctl_persist_close(struct hbctl *hbctl);
  * @param command a JSON text without line ends
  * @return the answer (owned by the caller), also when it says "ok":false; NULL with `error`
  */
-json_t *hbctl_persist_call(struct hbctl *hbctl, const char *command, int timeout_ms,
-	char error[HBCTL_ERROR_BYTES]);
+json_t *hbctl_persist_call(
+	struct hbctl *hbctl, const char *command, int timeout_ms, char error[HBCTL_ERROR_BYTES]);
 
 /* as_persist.c */
 
@@ -223,7 +223,7 @@ int hbctl_probe_unix(const char *path, int *pid);
 /* jwt.c */
 
 #define HBCTL_JWT_KEY_BYTES_MAX 128
-#define HBCTL_JWT_BYTES 4096
+#define HBCTL_JWT_BYTES		4096
 
 /**
  * Sign header and claims with HMAC-SHA256 into the compact form.

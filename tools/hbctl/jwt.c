@@ -16,7 +16,7 @@
 #include "tools/hbctl/hbctl.h"
 
 #define KEY_FILE_BYTES_MAX 65536
-#define BASE64 sodium_base64_VARIANT_URLSAFE_NO_PADDING
+#define BASE64		   sodium_base64_VARIANT_URLSAFE_NO_PADDING
 
 /* Append in base64url. @return new length, 0 when it does not fit */
 static size_t
@@ -91,8 +91,8 @@ take_key_line(struct hbctl_jwt_key *key, char *line, const char *kid, unsigned n
 }
 
 int
-hbctl_jwt_key_find(struct hbctl_jwt_key *key, const char *text, const char *kid,
-	char error[HBCTL_ERROR_BYTES])
+hbctl_jwt_key_find(
+	struct hbctl_jwt_key *key, const char *text, const char *kid, char error[HBCTL_ERROR_BYTES])
 {
 	char *copy = strdup(text);
 	char *rest = copy;

@@ -15,7 +15,7 @@
 #include "tools/hbctl/hbctl.h"
 
 #define LINE_BYTES_MAX (1 << 20)
-#define READ_BYTES 65536
+#define READ_BYTES     65536
 
 int
 hbctl_persist_open(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
@@ -126,8 +126,8 @@ take_line(struct hbctl *hbctl, size_t length, char error[HBCTL_ERROR_BYTES])
 }
 
 json_t *
-hbctl_persist_call(struct hbctl *hbctl, const char *command, int timeout_ms,
-	char error[HBCTL_ERROR_BYTES])
+hbctl_persist_call(
+	struct hbctl *hbctl, const char *command, int timeout_ms, char error[HBCTL_ERROR_BYTES])
 {
 	uint64_t deadline_ns = hb_mono_ns() + (uint64_t)timeout_ms * 1000000;
 	int result = hbctl_persist_open(hbctl, error);

@@ -22,14 +22,14 @@ enum kind {
 	U16,
 	U32,
 	U64,
-	ID,	  /* packet or hold: 16 hexadecimal digits */
+	ID, /* packet or hold: 16 hexadecimal digits */
 	ACCOUNT,
 	FEN,
 	TIME_MS,
-	HASH,	  /* u64 in hexadecimal */
-	KEY16,	  /* 16 bytes in hexadecimal */
-	BYTES32,  /* 32 bytes in hexadecimal */
-	TEXT32,	  /* NUL padded */
+	HASH,	 /* u64 in hexadecimal */
+	KEY16,	 /* 16 bytes in hexadecimal */
+	BYTES32, /* 32 bytes in hexadecimal */
+	TEXT32,	 /* NUL padded */
 	TEXT48,
 	GREETING, /* rest of the record, its length in greeting_length */
 };
@@ -42,7 +42,7 @@ struct field {
 
 #define FIELD(type, member, kind)                                                                  \
 	{                                                                                          \
-		#member, kind, offsetof(struct type, member)                                       \
+#member, kind, offsetof(struct type, member)                                       \
 	}
 #define TOKEN(type)                                                                                \
 	{"token_id", U64, offsetof(struct type, token.token_id)},                                  \
@@ -248,8 +248,8 @@ static const struct field evict_fields[] = {
 /* The order number that a record made, where business and account are known from the type. */
 static const struct layout {
 	const struct field *fields;
-	uint32_t bytes;	       /* of the fixed part */
-	uint32_t business;     /* 0: no order number can be told */
+	uint32_t bytes;	   /* of the fixed part */
+	uint32_t business; /* 0: no order number can be told */
 	const char *account_field;
 } layouts[] = {
 	[HB_RECORD_EPOCH_START] = {epoch_start_fields, sizeof(struct hb_record_epoch_start), 0,
@@ -265,16 +265,15 @@ static const struct layout {
 		HB_BUSINESS_RECHARGE, "account"},
 	[HB_RECORD_ORDER_UPDATE] = {order_update_fields, sizeof(struct hb_record_order_update), 0,
 		NULL},
-	[HB_RECORD_ORDER_LOAD] = {order_load_fields, sizeof(struct hb_record_order_load), 0,
-		NULL},
+	[HB_RECORD_ORDER_LOAD] = {order_load_fields, sizeof(struct hb_record_order_load), 0, NULL},
 	[HB_RECORD_CREDIT] = {credit_fields, sizeof(struct hb_record_credit), HB_BUSINESS_RECHARGE,
 		"account"},
 	[HB_RECORD_PACKET_CREATE] = {packet_create_fields, sizeof(struct hb_record_packet_create),
 		HB_BUSINESS_PACKET_SEND, "sender"},
 	[HB_RECORD_GRAB] = {grab_fields, sizeof(struct hb_record_grab), HB_BUSINESS_PACKET_GRAB,
 		"user"},
-	[HB_RECORD_PACKET_EXPIRE] = {packet_expire_fields, sizeof(struct hb_record_packet_expire), 0,
-		NULL},
+	[HB_RECORD_PACKET_EXPIRE] = {packet_expire_fields, sizeof(struct hb_record_packet_expire),
+		0, NULL},
 	[HB_RECORD_HOLD] = {hold_fields, sizeof(struct hb_record_hold), 0, NULL},
 	[HB_RECORD_POST] = {hold_exit_fields, sizeof(struct hb_record_hold_exit), 0, NULL},
 	[HB_RECORD_VOID] = {hold_exit_fields, sizeof(struct hb_record_hold_exit), 0, NULL},
@@ -373,8 +372,8 @@ field_json(const struct hb_record *record, const struct field *field)
 }
 
 static void
-add_order_number(json_t *object, const struct hb_record *record, const struct layout *layout,
-	uint32_t node)
+add_order_number(
+	json_t *object, const struct hb_record *record, const struct layout *layout, uint32_t node)
 {
 	char number[HB_ORDER_NUMBER_LENGTH + 1];
 	uint64_t stamp = (uint64_t)hbctl_json_i64(object, "order_stamp");
@@ -476,7 +475,8 @@ hbctl_record_print(const json_t *object, FILE *out)
 	fprintf(out, "%" PRId64 " %02" PRId64 "/%" PRId64 " %s %s", hbctl_json_i64(object, "seq"),
 		hbctl_json_i64(object, "ring"), hbctl_json_i64(object, "core_sequence"), when,
 		hbctl_json_text(object, "type"));
-	json_object_foreach ((json_t *)(uintptr_t)object, name, value) {
+	json_object_foreach((json_t *)(uintptr_t)object, name, value)
+	{
 		bool again = false;
 
 		for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)

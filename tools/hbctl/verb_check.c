@@ -22,9 +22,9 @@
 #include "tools/hbctl/hbctl.h"
 
 #define APPLIER_STOP_TIMEOUT_MS 70000
-#define AUDIT_TIMEOUT_MS 60000
-#define RESULT_BYTES_MAX (4 << 20)
-#define CUT_UNKNOWN UINT64_MAX /* nobody told: the child looks where MySQL stands */
+#define AUDIT_TIMEOUT_MS	60000
+#define RESULT_BYTES_MAX	(4 << 20)
+#define CUT_UNKNOWN		UINT64_MAX /* nobody told: the child looks where MySQL stands */
 
 static volatile sig_atomic_t interrupted;
 
@@ -258,9 +258,8 @@ run_child(struct hbctl *hbctl, uint64_t cut, bool journal_only, char error[HBCTL
 static void
 add_violation(json_t *violations, const char *kind, const char *where, const char *found)
 {
-	json_array_append_new(violations,
-		json_pack("{s:s, s:s, s:s, s:s}", "kind", kind, "where", where, "expected", "",
-			"found", found));
+	json_array_append_new(violations, json_pack("{s:s, s:s, s:s, s:s}", "kind", kind, "where",
+						  where, "expected", "", "found", found));
 }
 
 /* The engine's part: marks for the replay to compare with, and its own memory audit. */
@@ -284,14 +283,14 @@ ask_engine(struct hbctl *hbctl, json_t *violations)
 	for (uint32_t partition = 0; partition < HB_PARTITION_COUNT && !interrupted; partition++) {
 		char where[HBCTL_NAME_BYTES];
 
-		if (hbctl_engine_call_partition(hbctl, HB_OP_AUDIT, partition, reply,
-			    AUDIT_TIMEOUT_MS, error) != 0)
-			return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "audit of partition %" PRIu32
-				": %s", partition, error);
+		if (hbctl_engine_call_partition(
+			    hbctl, HB_OP_AUDIT, partition, reply, AUDIT_TIMEOUT_MS, error) != 0)
+			return hbctl_fail(hbctl, HBCTL_UNREACHABLE,
+				"audit of partition %" PRIu32 ": %s", partition, error);
 		snprintf(where, sizeof(where), "partition %" PRIu32, partition);
 		if (reply->status != HB_STATUS_OK)
-			add_violation(violations, "memory_audit", where,
-				hb_status_name(reply->status));
+			add_violation(
+				violations, "memory_audit", where, hb_status_name(reply->status));
 	}
 	if (hb_counter_sum(hbctl_engine_node(hbctl), HB_COUNTER_AUDIT_FAILURES) != 0)
 		add_violation(violations, "memory_audit", "since the dataplane started",
@@ -317,8 +316,7 @@ stop_appliers(struct hbctl *hbctl, bool offline, uint64_t *cut)
 	answer = hbctl_persist_call(
 		hbctl, "{\"cmd\":\"applier_stop\",\"seq\":null}", APPLIER_STOP_TIMEOUT_MS, error);
 	if (answer == NULL)
-		result = interrupted ? HBCTL_OK
-				     : hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
+		result = interrupted ? HBCTL_OK : hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
 	else if (!json_is_true(json_object_get(answer, "ok")))
 		result = hbctl_fail(hbctl, HBCTL_WRONG, "the appliers do not reach the cut: %s",
 			hbctl_json_text(answer, "error"));
@@ -349,8 +347,10 @@ check_at_cut(struct hbctl *hbctl, bool offline, bool journal_only, json_t **answ
 	sigprocmask(SIG_BLOCK, &ending, NULL); /* the next Ctrl-C waits until they are free */
 	if (persist_there && hbctl_persist_open(hbctl, resume_error) == 0 &&
 		resume_appliers(hbctl, resume_error) != 0)
-		fprintf(hbctl->err, "hbctl: the appliers are still stopped: %s; run 'hbctl applier "
-				    "resume'\n", resume_error);
+		fprintf(hbctl->err,
+			"hbctl: the appliers are still stopped: %s; run 'hbctl applier "
+			"resume'\n",
+			resume_error);
 	if (result == HBCTL_OK && *answer == NULL)
 		return hbctl_fail(hbctl, HBCTL_WRONG, "%s", interrupted ? "interrupted" : error);
 	return result;
@@ -362,7 +362,8 @@ print_violations(struct hbctl *hbctl, const json_t *violations)
 	size_t index;
 	json_t *violation;
 
-	json_array_foreach (violations, index, violation) {
+	json_array_foreach(violations, index, violation)
+	{
 		const char *expected = hbctl_json_text(violation, "expected");
 
 		fprintf(hbctl->out, "  %-18s %s\n", hbctl_json_text(violation, "kind"),
@@ -380,7 +381,8 @@ print_report(struct hbctl *hbctl, const json_t *answer)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach ((json_t *)(uintptr_t)answer, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)answer, key, value)
+	{
 		if (strcmp(key, hidden[0]) != 0 && strcmp(key, hidden[1]) != 0 &&
 			json_is_integer(value))
 			fprintf(hbctl->out, "%-18s %" JSON_INTEGER_FORMAT "\n", key,
@@ -404,7 +406,8 @@ conclude(struct hbctl *hbctl, json_t *answer, const json_t *engine_violations)
 	int result;
 
 	if (error != NULL) {
-		result = hbctl_fail(hbctl, HBCTL_WRONG, "the check could not be finished: %s", error);
+		result = hbctl_fail(
+			hbctl, HBCTL_WRONG, "the check could not be finished: %s", error);
 		json_decref(answer);
 		return result;
 	}

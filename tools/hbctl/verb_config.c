@@ -36,9 +36,9 @@ hbctl_run_config(struct hbctl *hbctl)
 	}
 	options = config_json(&hbctl->config);
 	if (key == NULL) {
-		hbctl_print_json(hbctl, json_pack("{s:b, s:o, s:o}", "ok", 1, "file",
-						hbctl_json_string(hbctl->config_path),
-						"options", options));
+		hbctl_print_json(
+			hbctl, json_pack("{s:b, s:o, s:o}", "ok", 1, "file",
+				       hbctl_json_string(hbctl->config_path), "options", options));
 		return HBCTL_OK;
 	}
 	value = json_incref(json_object_get(options, key));
@@ -47,8 +47,8 @@ hbctl_run_config(struct hbctl *hbctl)
 		return hbctl_fail(hbctl, HBCTL_USAGE,
 			"there is no option '%s'; 'hbctl config' lists them", key);
 	if (hbctl->json)
-		hbctl_print_json(hbctl, json_pack("{s:b, s:s, s:O}", "ok", 1, "key", key, "value",
-						value));
+		hbctl_print_json(
+			hbctl, json_pack("{s:b, s:s, s:O}", "ok", 1, "key", key, "value", value));
 	else if (json_is_integer(value))
 		fprintf(hbctl->out, "%" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
 	else

@@ -18,9 +18,9 @@ hbctl_run_mark(struct hbctl *hbctl)
 	if (result != HBCTL_OK)
 		return result;
 	if (hbctl->json)
-		hbctl_print_json(hbctl, json_pack("{s:b, s:i, s:I}", "ok", 1, "partitions",
-						HB_PARTITION_COUNT, "as_of_seq",
-						(json_int_t)as_of_seq));
+		hbctl_print_json(
+			hbctl, json_pack("{s:b, s:i, s:I}", "ok", 1, "partitions",
+				       HB_PARTITION_COUNT, "as_of_seq", (json_int_t)as_of_seq));
 	else
 		fprintf(hbctl->out, "%d partitions marked, committed up to sequence %" PRIu64 "\n",
 			HB_PARTITION_COUNT, as_of_seq);
@@ -34,11 +34,11 @@ print_clock(struct hbctl *hbctl, bool stopped)
 	char when[HBCTL_TIME_BYTES];
 
 	if (hbctl->json) {
-		hbctl_print_json(hbctl,
-			json_pack("{s:b, s:b, s:I, s:I, s:I}", "ok", !stopped, "stopped", stopped,
-				"wall_ms", (json_int_t)now_ms, "step_ms_max",
-				(json_int_t)hbctl->config.clock_step_ms_max, "gap_s_max",
-				(json_int_t)hbctl->config.clock_gap_s_max));
+		hbctl_print_json(
+			hbctl, json_pack("{s:b, s:b, s:I, s:I, s:I}", "ok", !stopped, "stopped",
+				       stopped, "wall_ms", (json_int_t)now_ms, "step_ms_max",
+				       (json_int_t)hbctl->config.clock_step_ms_max, "gap_s_max",
+				       (json_int_t)hbctl->config.clock_gap_s_max));
 		return;
 	}
 	hbctl_time(when, now_ms);
@@ -65,8 +65,7 @@ int
 hbctl_run_clock_confirm(struct hbctl *hbctl)
 {
 	uint64_t as_of_seq;
-	int result = hbctl_engine_tell_all(
-		hbctl, HB_OP_CLOCK_CONFIRM, "clock confirm", &as_of_seq);
+	int result = hbctl_engine_tell_all(hbctl, HB_OP_CLOCK_CONFIRM, "clock confirm", &as_of_seq);
 
 	if (result != HBCTL_OK)
 		return result;
@@ -98,8 +97,8 @@ dataplane_counters(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 static json_t *
 persist_counters(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 {
-	json_t *answer = hbctl_persist_call(
-		hbctl, "{\"cmd\":\"counters\"}", HBCTL_CALL_TIMEOUT_MS, error);
+	json_t *answer =
+		hbctl_persist_call(hbctl, "{\"cmd\":\"counters\"}", HBCTL_CALL_TIMEOUT_MS, error);
 	json_t *counters = json_incref(json_object_get(answer, "counters"));
 
 	if (answer != NULL && counters == NULL)
@@ -115,7 +114,8 @@ print_counters(struct hbctl *hbctl, const char *process, const json_t *counters)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach ((json_t *)(uintptr_t)counters, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)counters, key, value)
+	{
 		const char *label = "";
 
 		for (uint32_t i = 0; strcmp(process, "dataplane") == 0 && node != NULL &&

@@ -30,7 +30,8 @@ print_job(struct hbctl *hbctl, const json_t *job)
 	json_t *value;
 
 	fprintf(hbctl->out, "%-24s", hbctl_json_text(job, "name"));
-	json_object_foreach ((json_t *)(uintptr_t)job, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)job, key, value)
+	{
 		size_t length = strlen(key);
 		char when[HBCTL_TIME_BYTES];
 
@@ -68,14 +69,13 @@ hbctl_run_jobs(struct hbctl *hbctl)
 	if (hbctl->json) {
 		json_t *jobs = json_object_get(answer, "jobs");
 
-		hbctl_print_json(hbctl, json_pack("{s:b, s:O}", "ok", 1, "jobs",
-						jobs == NULL ? answer : jobs));
+		hbctl_print_json(hbctl,
+			json_pack("{s:b, s:O}", "ok", 1, "jobs", jobs == NULL ? answer : jobs));
 		json_decref(answer);
 		return HBCTL_OK;
 	}
-	json_array_foreach (json_is_array(answer) ? answer : json_object_get(answer, "jobs"), index,
-		job)
-		print_job(hbctl, job);
+	json_array_foreach(json_is_array(answer) ? answer : json_object_get(answer, "jobs"), index,
+		job) print_job(hbctl, job);
 	json_decref(answer);
 	return HBCTL_OK;
 }

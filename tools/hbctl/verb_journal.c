@@ -85,8 +85,7 @@ verify_json(const char *directory, const struct walk *walk, const struct hb_jour
 		(json_int_t)walk->epochs);
 
 	json_object_set_new(answer, "epoch", json_integer((json_int_t)walk->last_epoch));
-	json_object_set_new(
-		answer, "first_segment", json_integer((json_int_t)info->first_segment));
+	json_object_set_new(answer, "first_segment", json_integer((json_int_t)info->first_segment));
 	json_object_set_new(answer, "last_segment", json_integer((json_int_t)tail->segment_number));
 	json_object_set_new(answer, "durable_seq", json_integer((json_int_t)info->durable_seq));
 	json_object_set_new(answer, "chain", hbctl_json_hex(tail->chain, sizeof(tail->chain)));
@@ -113,8 +112,7 @@ print_verified(struct hbctl *hbctl, const struct walk *walk, const struct hb_jou
 }
 
 static int
-damaged(struct hbctl *hbctl, const char *directory, const struct walk *walk,
-	const char *error)
+damaged(struct hbctl *hbctl, const char *directory, const struct walk *walk, const char *error)
 {
 	fprintf(hbctl->err, "hbctl: %s\n", error);
 	if (hbctl->json)
@@ -152,8 +150,9 @@ hbctl_run_journal_verify(struct hbctl *hbctl)
 		result = walk_all(hbctl, reader, &walk);
 	if (result != 0) {
 		result = damaged(hbctl, directory, &walk,
-			hb_journal_reader_error(reader)[0] == '\0' ? strerror(-result)
-								   : hb_journal_reader_error(reader));
+			hb_journal_reader_error(reader)[0] == '\0'
+				? strerror(-result)
+				: hb_journal_reader_error(reader));
 		goto out;
 	}
 	hb_journal_reader_tail(reader, &tail);
@@ -262,8 +261,9 @@ hbctl_run_journal_dump(struct hbctl *hbctl)
 		result = dump(hbctl, reader, &filter, info.node);
 	if (result != 0)
 		result = hbctl_fail(hbctl, HBCTL_WRONG, "%s",
-			hb_journal_reader_error(reader)[0] == '\0' ? strerror(-result)
-								   : hb_journal_reader_error(reader));
+			hb_journal_reader_error(reader)[0] == '\0'
+				? strerror(-result)
+				: hb_journal_reader_error(reader));
 	hb_journal_reader_close(reader);
 	return result;
 }

@@ -24,8 +24,8 @@ ask_control(struct hbctl *hbctl, const char *path, const char *engine_error, jso
 
 	if (answer == NULL) {
 		json_decref(more);
-		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "engine: %s; MySQL: %s", engine_error,
-			error);
+		return hbctl_fail(
+			hbctl, HBCTL_UNREACHABLE, "engine: %s; MySQL: %s", engine_error, error);
 	}
 	if (status != 200) {
 		const char *message = hbctl_json_text(answer, "message");
@@ -45,7 +45,8 @@ ask_control(struct hbctl *hbctl, const char *path, const char *engine_error, jso
 		hbctl_print_json(hbctl, more);
 		return HBCTL_OK;
 	}
-	json_object_foreach (more, key, value) {
+	json_object_foreach(more, key, value)
+	{
 		char money[HBCTL_MONEY_BYTES];
 		size_t length = strlen(key);
 		char *text;
@@ -75,8 +76,9 @@ hbctl_run_account(struct hbctl *hbctl)
 	uint64_t account;
 
 	if (!hbctl_parse_account(hbctl->positional[0], &account))
-		return hbctl_fail(hbctl, HBCTL_USAGE, "'%s' is not an account number (1..%" PRIu64 ")",
-			hbctl->positional[0], HB_ACCOUNT_MAX);
+		return hbctl_fail(hbctl, HBCTL_USAGE,
+			"'%s' is not an account number (1..%" PRIu64 ")", hbctl->positional[0],
+			HB_ACCOUNT_MAX);
 	memset(&frame, 0, sizeof(frame));
 	frame.operation = HB_OP_BALANCE;
 	frame.target = frame.user = account;
@@ -87,12 +89,11 @@ hbctl_run_account(struct hbctl *hbctl)
 	if (reply->status != HB_STATUS_OK) /* accounts are never removed: MySQL knows no more */
 		return hbctl_refused(hbctl, "account", reply->status);
 	if (hbctl->json) {
-		hbctl_print_json(hbctl,
-			json_pack("{s:b, s:s, s:I, s:I, s:I, s:I}", "ok", 1, "source", "engine",
-				"account", (json_int_t)account, "available_fen",
-				(json_int_t)reply->amount_fen, "frozen_fen",
-				(json_int_t)reply->other_fen, "as_of_seq",
-				(json_int_t)reply->as_of_seq));
+		hbctl_print_json(hbctl, json_pack("{s:b, s:s, s:I, s:I, s:I, s:I}", "ok", 1,
+						"source", "engine", "account", (json_int_t)account,
+						"available_fen", (json_int_t)reply->amount_fen,
+						"frozen_fen", (json_int_t)reply->other_fen,
+						"as_of_seq", (json_int_t)reply->as_of_seq));
 		return HBCTL_OK;
 	}
 	hbctl_money(money, reply->amount_fen);
@@ -129,8 +130,8 @@ detail_json(const struct hb_reply_detail *d)
 	if (d->luckiest_index != UINT32_MAX)
 		json_object_set_new(o, "luckiest", json_integer(d->luckiest_index));
 	if (d->greeting_length > 0 && d->greeting_length <= HB_GREETING_BYTES_MAX)
-		json_object_set_new(o, "greeting",
-			json_stringn((const char *)d->greeting, d->greeting_length));
+		json_object_set_new(
+			o, "greeting", json_stringn((const char *)d->greeting, d->greeting_length));
 	json_object_set_new(o, "commitment", hbctl_json_hex(d->commitment, 32));
 	if (memcmp(d->seed, no_seed, sizeof(no_seed)) != 0)
 		json_object_set_new(o, "seed", hbctl_json_hex(d->seed, 32));
@@ -144,10 +145,10 @@ add_claims(json_t *packet, const struct hb_reply_detail *d)
 	json_t *claims = json_object_get(packet, "claims");
 
 	for (uint32_t i = 0; i < d->head.count; i++)
-		json_array_append_new(claims,
-			json_pack("{s:I, s:I, s:I}", "user", (json_int_t)d->claims[i].user,
-				"amount_fen", (json_int_t)d->claims[i].amount_fen, "time_ms",
-				(json_int_t)d->claims[i].time_ms));
+		json_array_append_new(
+			claims, json_pack("{s:I, s:I, s:I}", "user", (json_int_t)d->claims[i].user,
+					"amount_fen", (json_int_t)d->claims[i].amount_fen,
+					"time_ms", (json_int_t)d->claims[i].time_ms));
 }
 
 static bool
@@ -208,7 +209,8 @@ print_claims(struct hbctl *hbctl, const json_t *packet)
 	size_t index;
 	json_t *claim;
 
-	json_array_foreach (json_object_get(packet, "claims"), index, claim) {
+	json_array_foreach(json_object_get(packet, "claims"), index, claim)
+	{
 		char money[HBCTL_MONEY_BYTES];
 		char when[HBCTL_TIME_BYTES];
 
@@ -274,8 +276,8 @@ hbctl_run_packet(struct hbctl *hbctl)
 	result = fetch_packet(hbctl, id, &packet, &status, error);
 	if (result != 0 || status == HB_STATUS_PACKET_UNKNOWN) {
 		json_decref(packet);
-		return ask_control(hbctl, path,
-			result != 0 ? error : hb_status_advice(status), json_object());
+		return ask_control(
+			hbctl, path, result != 0 ? error : hb_status_advice(status), json_object());
 	}
 	if (status != HB_STATUS_OK) {
 		json_decref(packet);
@@ -322,8 +324,7 @@ print_order(struct hbctl *hbctl, json_t *number, const struct hb_reply_order *or
 		const char *key;
 		int64_t value;
 	} numbers[] = {{"account", (int64_t)order->account}, {"amount_fen", order->head.amount_fen},
-		{"settled_fen", order->settled_fen},
-		{"as_of_seq", (int64_t)order->head.as_of_seq}};
+		{"settled_fen", order->settled_fen}, {"as_of_seq", (int64_t)order->head.as_of_seq}};
 
 	if (!hbctl->json) {
 		fprintf(hbctl->out, "account    %" PRIu64 "\n", order->account);
@@ -364,8 +365,8 @@ hbctl_run_order(struct hbctl *hbctl)
 	frame.order_stamp = number.stamp;
 	if (!hbctl->json)
 		print_number(hbctl, &number);
-	result = hbctl_engine_call(hbctl, &frame.head, sizeof(frame), &order->head,
-		HBCTL_CALL_TIMEOUT_MS, error);
+	result = hbctl_engine_call(
+		hbctl, &frame.head, sizeof(frame), &order->head, HBCTL_CALL_TIMEOUT_MS, error);
 	if (result == 0 && order->head.status == HB_STATUS_OK &&
 		order->head.length >= sizeof(*order) && order->business == number.business) {
 		print_order(hbctl, number_json(text, &number), order);
@@ -376,6 +377,6 @@ hbctl_run_order(struct hbctl *hbctl)
 			order->head.status == HB_STATUS_OK ? "there is no such order"
 							   : hb_status_advice(order->head.status));
 	snprintf(path, sizeof(path), "/orders/%s", text);
-	return ask_control(hbctl, path, error,
-		hbctl->json ? number_json(text, &number) : json_object());
+	return ask_control(
+		hbctl, path, error, hbctl->json ? number_json(text, &number) : json_object());
 }

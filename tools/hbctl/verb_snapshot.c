@@ -16,8 +16,8 @@
 
 #include "tools/hbctl/hbctl.h"
 
-#define PERSIST_PROGRAM "bin/hongbao-persist"
-#define SNAPSHOT_PREFIX "snapshot-"
+#define PERSIST_PROGRAM	     "bin/hongbao-persist"
+#define SNAPSHOT_PREFIX	     "snapshot-"
 #define SNAPSHOTS_LISTED_MAX 1024
 
 /* In the child. */
@@ -72,7 +72,8 @@ hbctl_run_snapshot(struct hbctl *hbctl)
 	int status;
 
 	if (config == NULL)
-		return hbctl_fail(hbctl, HBCTL_USAGE, "a snapshot needs a configuration file: -c FILE");
+		return hbctl_fail(
+			hbctl, HBCTL_USAGE, "a snapshot needs a configuration file: -c FILE");
 	hb_path(program, hbctl->config.node_directory, PERSIST_PROGRAM);
 	status = run_as_persist(hbctl, config, program);
 	free(config);
@@ -154,10 +155,10 @@ hbctl_run_snapshot_list(struct hbctl *hbctl)
 	for (int i = 0; i < count; i++) {
 		char when[HBCTL_TIME_BYTES];
 
-		json_array_append_new(snapshots,
-			json_pack("{s:I, s:I, s:I}", "seq", (json_int_t)found[i].seq, "bytes",
-				(json_int_t)found[i].bytes, "made_ms",
-				(json_int_t)found[i].made_ms));
+		json_array_append_new(
+			snapshots, json_pack("{s:I, s:I, s:I}", "seq", (json_int_t)found[i].seq,
+					   "bytes", (json_int_t)found[i].bytes, "made_ms",
+					   (json_int_t)found[i].made_ms));
 		hbctl_time(when, (uint64_t)found[i].made_ms);
 		if (!hbctl->json)
 			fprintf(hbctl->out,
@@ -165,9 +166,9 @@ hbctl_run_snapshot_list(struct hbctl *hbctl)
 				found[i].seq, found[i].bytes, when);
 	}
 	if (hbctl->json) {
-		hbctl_print_json(hbctl, json_pack("{s:b, s:o, s:o}", "ok", 1, "directory",
-						hbctl_json_string(directory), "snapshots",
-						snapshots));
+		hbctl_print_json(
+			hbctl, json_pack("{s:b, s:o, s:o}", "ok", 1, "directory",
+				       hbctl_json_string(directory), "snapshots", snapshots));
 		return HBCTL_OK;
 	}
 	if (count == 0)

@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "tools/hbctl/hbctl.h"
 
-#define STATUS_TIMEOUT_MS 3000
+#define STATUS_TIMEOUT_MS    3000
 #define HEARTBEAT_AGE_NS_MAX UINT64_C(2000000000) /* a sleeping lcore wakes at least this often */
 
 static void
@@ -34,8 +34,7 @@ lcores_silent(const struct hb_node *node)
 
 	for (uint32_t i = 0; i < node->lcore_count && i < HB_LCORE_COUNT_MAX; i++) {
 		const struct hb_lcore_line *lcore = &node->lcore[i];
-		uint64_t beat_ns =
-			atomic_load_explicit(&lcore->heartbeat_ns, memory_order_relaxed);
+		uint64_t beat_ns = atomic_load_explicit(&lcore->heartbeat_ns, memory_order_relaxed);
 
 		if (atomic_load_explicit(&lcore->sleeping, memory_order_relaxed) == 0 &&
 			now_ns > beat_ns + HEARTBEAT_AGE_NS_MAX)
@@ -87,7 +86,8 @@ applier_lag(const json_t *persist)
 	size_t index;
 	json_t *applier;
 
-	json_array_foreach (json_object_get(persist, "appliers"), index, applier) {
+	json_array_foreach(json_object_get(persist, "appliers"), index, applier)
+	{
 		int64_t lag = hbctl_json_i64(applier, "lag");
 
 		most = lag > most ? lag : most;
@@ -99,8 +99,8 @@ static void
 collect_persist(struct hbctl *hbctl, json_t *answer)
 {
 	char error[HBCTL_ERROR_BYTES] = "";
-	json_t *persist = hbctl_persist_call(
-		hbctl, "{\"cmd\":\"status\"}", STATUS_TIMEOUT_MS, error);
+	json_t *persist =
+		hbctl_persist_call(hbctl, "{\"cmd\":\"status\"}", STATUS_TIMEOUT_MS, error);
 	int64_t lag;
 
 	if (persist == NULL || !json_is_true(json_object_get(persist, "ok"))) {
@@ -185,13 +185,15 @@ judge(const json_t *answer)
 	size_t index, up = 0, problems = 0;
 	json_t *process, *applier;
 
-	json_array_foreach (json_object_get(answer, "processes"), index, process) {
+	json_array_foreach(json_object_get(answer, "processes"), index, process)
+	{
 		if (strcmp(hbctl_json_text(process, "state"), "up") == 0)
 			up++;
 		if (json_object_get(process, "problem") != NULL)
 			problems++;
 	}
-	json_array_foreach (json_object_get(answer, "appliers"), index, applier) {
+	json_array_foreach(json_object_get(answer, "appliers"), index, applier)
+	{
 		const char *state = hbctl_json_text(applier, "state");
 
 		if (strcmp(state, "poisoned") == 0 || strcmp(state, "stopped") == 0)
@@ -249,7 +251,8 @@ print_journal(FILE *out, const json_t *answer)
 		hbctl_json_i64(journal, "last_snapshot_seq"));
 	fprintf(out, "T_sync     p50 %" PRId64 " us, p99 %" PRId64 " us\n",
 		hbctl_json_i64(journal, "sync_us_p50"), hbctl_json_i64(journal, "sync_us_p99"));
-	json_array_foreach (json_object_get(answer, "appliers"), index, applier) {
+	json_array_foreach(json_object_get(answer, "appliers"), index, applier)
+	{
 		const char *error = hbctl_json_text(applier, "error");
 
 		fprintf(out, "MySQL      %s: %s at sequence %" PRId64 ", lag %" PRId64 "%s%s\n",
@@ -267,7 +270,8 @@ print_status(struct hbctl *hbctl, const json_t *answer)
 
 	fprintf(hbctl->out, "node       %s (%s)\n\n", hbctl_json_text(answer, "directory"),
 		hbctl->config_path);
-	json_array_foreach (json_object_get(answer, "processes"), index, process) {
+	json_array_foreach(json_object_get(answer, "processes"), index, process)
+	{
 		const char *problem = hbctl_json_text(process, "problem");
 
 		fprintf(hbctl->out, "%-10s %-5s", hbctl_json_text(process, "name"),

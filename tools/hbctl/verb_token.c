@@ -35,9 +35,8 @@ make_claims(const struct hbctl *hbctl, uint64_t account, uint64_t expiry_s,
 		if (!is_group && strcmp(name, "--enterprise") != 0)
 			continue;
 		if (!hbctl_parse_u64(hbctl->option[i].value, 1, HB_ACCOUNT_MAX, &number)) {
-			snprintf(error, HBCTL_ERROR_BYTES,
-				"%s %s is not a number in 1..%" PRIu64, name,
-				hbctl->option[i].value, HB_ACCOUNT_MAX);
+			snprintf(error, HBCTL_ERROR_BYTES, "%s %s is not a number in 1..%" PRIu64,
+				name, hbctl->option[i].value, HB_ACCOUNT_MAX);
 			json_decref(groups);
 			json_decref(claims);
 			return NULL;
@@ -56,10 +55,12 @@ make_claims(const struct hbctl *hbctl, uint64_t account, uint64_t expiry_s,
 static int
 sign(char token[HBCTL_JWT_BYTES], const struct hbctl_jwt_key *key, const json_t *claims)
 {
-	json_t *header = json_pack("{s:s, s:s, s:s}", "alg", "HS256", "typ", "JWT", "kid", key->kid);
+	json_t *header =
+		json_pack("{s:s, s:s, s:s}", "alg", "HS256", "typ", "JWT", "kid", key->kid);
 	char *header_text = json_dumps(header, JSON_COMPACT);
 	char *claims_text = json_dumps(claims, JSON_COMPACT);
-	int result = hbctl_jwt_sign(token, header_text, claims_text, key->secret, key->secret_bytes);
+	int result =
+		hbctl_jwt_sign(token, header_text, claims_text, key->secret, key->secret_bytes);
 
 	json_decref(header);
 	free(header_text);
@@ -99,8 +100,9 @@ hbctl_run_token_user(struct hbctl *hbctl)
 	int result;
 
 	if (!hbctl_parse_account(hbctl->positional[0], &account))
-		return hbctl_fail(hbctl, HBCTL_USAGE, "'%s' is not an account number (1..%" PRIu64 ")",
-			hbctl->positional[0], HB_ACCOUNT_MAX);
+		return hbctl_fail(hbctl, HBCTL_USAGE,
+			"'%s' is not an account number (1..%" PRIu64 ")", hbctl->positional[0],
+			HB_ACCOUNT_MAX);
 	if (ttl != NULL && !hbctl_parse_duration(ttl, &ttl_s))
 		return hbctl_fail(hbctl, HBCTL_USAGE,
 			"--ttl %s is not a time such as 90s, 15m, 1h or 7d", ttl);
@@ -176,8 +178,7 @@ print_money_token(struct hbctl *hbctl, const struct hb_reply_token *issued)
 		return;
 	}
 	hbctl_time(expiry, (uint64_t)issued->expiry_s * 1000);
-	fprintf(hbctl->out,
-		"token     %s\nsequence  %u (first request: %u)\nexpires   %s\n", text,
+	fprintf(hbctl->out, "token     %s\nsequence  %u (first request: %u)\nexpires   %s\n", text,
 		issued->sequence, issued->sequence + 1, expiry);
 }
 
@@ -194,13 +195,13 @@ hbctl_run_token_money(struct hbctl *hbctl)
 	memset(&frame, 0, sizeof(frame));
 	frame.head.operation = HB_OP_TOKEN_ISSUE;
 	if (!hbctl_parse_account(hbctl->positional[0], &account))
-		return hbctl_fail(hbctl, HBCTL_USAGE, "'%s' is not an account number",
-			hbctl->positional[0]);
+		return hbctl_fail(
+			hbctl, HBCTL_USAGE, "'%s' is not an account number", hbctl->positional[0]);
 	result = read_right(hbctl, account, &frame);
 	if (result != HBCTL_OK)
 		return result;
-	if (hbctl_engine_call(hbctl, &frame.head, sizeof(frame), reply, HBCTL_CALL_TIMEOUT_MS,
-		    error) != 0)
+	if (hbctl_engine_call(
+		    hbctl, &frame.head, sizeof(frame), reply, HBCTL_CALL_TIMEOUT_MS, error) != 0)
 		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
 	if (reply->status != HB_STATUS_OK)
 		return hbctl_refused(hbctl, "token", reply->status);

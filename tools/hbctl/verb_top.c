@@ -14,10 +14,10 @@
 #include "base/clock.h"
 #include "tools/hbctl/hbctl.h"
 
-#define COUNT_MAX 1000000
-#define INTERVAL_S_MAX 3600
+#define COUNT_MAX	   1000000
+#define INTERVAL_S_MAX	   3600
 #define PERSIST_TIMEOUT_MS 1000
-#define CLEAR_SCREEN "\033[H\033[2J"
+#define CLEAR_SCREEN	   "\033[H\033[2J"
 
 /* Everything that rates are made of, read at one moment. */
 struct sample {
@@ -71,8 +71,8 @@ take_sample(struct hbctl *hbctl, struct sample *sample, char error[HBCTL_ERROR_B
 	sample->valid = true;
 	sample->mono_ns = hb_mono_ns();
 	sample->epoch = node->epoch;
-	sample->lcore_count = node->lcore_count <= HB_LCORE_COUNT_MAX ? node->lcore_count
-								      : HB_LCORE_COUNT_MAX;
+	sample->lcore_count =
+		node->lcore_count <= HB_LCORE_COUNT_MAX ? node->lcore_count : HB_LCORE_COUNT_MAX;
 	for (unsigned i = 0; i < HB_COUNTER_COUNT; i++)
 		sample->counter[i] = hb_counter_sum(node, (enum hb_counter)i);
 	for (uint32_t i = 0; i < sample->lcore_count; i++) {
@@ -112,10 +112,10 @@ view_json(struct hbctl *hbctl, const struct sample *before, const struct sample 
 	const char *engine_error)
 {
 	char error[HBCTL_ERROR_BYTES] = "";
-	json_t *view = json_pack("{s:b, s:I}", "ok", now->valid, "wall_ms",
-		(json_int_t)(hb_wall_ns() / 1000000));
-	json_t *persist = hbctl_persist_call(
-		hbctl, "{\"cmd\":\"status\"}", PERSIST_TIMEOUT_MS, error);
+	json_t *view = json_pack(
+		"{s:b, s:I}", "ok", now->valid, "wall_ms", (json_int_t)(hb_wall_ns() / 1000000));
+	json_t *persist =
+		hbctl_persist_call(hbctl, "{\"cmd\":\"status\"}", PERSIST_TIMEOUT_MS, error);
 
 	if (now->valid && before->valid && before->epoch == now->epoch) {
 		uint64_t elapsed_ns = now->mono_ns - before->mono_ns;
@@ -123,13 +123,13 @@ view_json(struct hbctl *hbctl, const struct sample *before, const struct sample 
 
 		for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++)
 			json_object_set_new(rate, rates[i].name,
-				json_integer((json_int_t)per_second(
-					before->counter[rates[i].counter],
-					now->counter[rates[i].counter], elapsed_ns)));
+				json_integer(
+					(json_int_t)per_second(before->counter[rates[i].counter],
+						now->counter[rates[i].counter], elapsed_ns)));
 		json_object_set_new(view, "per_second", rate);
 		json_object_set_new(view, "lcores", lcores_json(before, now, elapsed_ns));
-		json_object_set_new(view, "parked",
-			json_integer((json_int_t)now->counter[HB_COUNTER_PARKED]));
+		json_object_set_new(
+			view, "parked", json_integer((json_int_t)now->counter[HB_COUNTER_PARKED]));
 		json_object_set_new(view, "turn_us_max",
 			json_integer((json_int_t)now->counter[HB_COUNTER_TURN_NS_MAX] / 1000));
 	}
@@ -138,8 +138,8 @@ view_json(struct hbctl *hbctl, const struct sample *before, const struct sample 
 	if (persist == NULL)
 		json_object_set_new(view, "persist", hbctl_json_string(error));
 	for (size_t i = 0; persist != NULL && i < 5; i++) {
-		static const char *const keys[] = {"committed_seq", "sync_us_p50", "sync_us_p99",
-			"storage_level", "appliers"};
+		static const char *const keys[] = {
+			"committed_seq", "sync_us_p50", "sync_us_p99", "storage_level", "appliers"};
 
 		json_object_set(view, keys[i], json_object_get(persist, keys[i]));
 	}
@@ -156,16 +156,17 @@ print_rates(FILE *out, const json_t *view)
 	size_t index;
 	int column = 0;
 
-	json_object_foreach ((json_t *)(uintptr_t)per_s, key, value)
-		fprintf(out, "%-16s %12" JSON_INTEGER_FORMAT "/s%s", key,
-			json_integer_value(value), ++column % 2 == 0 ? "\n" : "    ");
-	json_array_foreach (json_object_get(view, "lcores"), index, value) {
+	json_object_foreach((json_t *)(uintptr_t)per_s, key, value)
+		fprintf(out, "%-16s %12" JSON_INTEGER_FORMAT "/s%s", key, json_integer_value(value),
+			++column % 2 == 0 ? "\n" : "    ");
+	json_array_foreach(json_object_get(view, "lcores"), index, value)
+	{
 		int64_t permille = hbctl_json_i64(value, "busy_permille");
 
-		fprintf(out, "lcore %-2" PRId64 " cpu %-3" PRId64 "  busy %3" PRId64 ".%" PRId64
-			     " %%  ",
-			hbctl_json_i64(value, "lcore"), hbctl_json_i64(value, "cpu"),
-			permille / 10, permille % 10);
+		fprintf(out,
+			"lcore %-2" PRId64 " cpu %-3" PRId64 "  busy %3" PRId64 ".%" PRId64 " %%  ",
+			hbctl_json_i64(value, "lcore"), hbctl_json_i64(value, "cpu"), permille / 10,
+			permille % 10);
 		for (int bar = 0; bar < 40; bar++)
 			fputc(bar < permille / 25 ? '#' : '.', out);
 		fputc('\n', out);
@@ -195,10 +196,9 @@ print_view(FILE *out, const json_t *view)
 		"commit   p50 %" PRId64 " us, p99 %" PRId64 " us, committed sequence %" PRId64 "\n",
 		hbctl_json_i64(view, "sync_us_p50"), hbctl_json_i64(view, "sync_us_p99"),
 		hbctl_json_i64(view, "committed_seq"));
-	json_array_foreach (json_object_get(view, "appliers"), index, applier)
-		fprintf(out, "MySQL    %s %s, lag %" PRId64 " records\n",
-			hbctl_json_text(applier, "server"), hbctl_json_text(applier, "state"),
-			hbctl_json_i64(applier, "lag"));
+	json_array_foreach(json_object_get(view, "appliers"), index, applier) fprintf(out,
+		"MySQL    %s %s, lag %" PRId64 " records\n", hbctl_json_text(applier, "server"),
+		hbctl_json_text(applier, "state"), hbctl_json_i64(applier, "lag"));
 }
 
 static void
@@ -262,10 +262,10 @@ hbctl_run_top(struct hbctl *hbctl)
 	if (count_text != NULL && !hbctl_parse_u64(count_text, 1, COUNT_MAX, &count))
 		return hbctl_fail(hbctl, HBCTL_USAGE, "--count %s is not a number in 1..%d",
 			count_text, COUNT_MAX);
-	if (interval_text != NULL && (!hbctl_parse_duration(interval_text, &interval_s) ||
-					     interval_s > INTERVAL_S_MAX))
-		return hbctl_fail(hbctl, HBCTL_USAGE, "--interval %s is not a time in 1s..1h",
-			interval_text);
+	if (interval_text != NULL &&
+		(!hbctl_parse_duration(interval_text, &interval_s) || interval_s > INTERVAL_S_MAX))
+		return hbctl_fail(
+			hbctl, HBCTL_USAGE, "--interval %s is not a time in 1s..1h", interval_text);
 	sigaction(SIGINT, &end, NULL);
 	sigaction(SIGTERM, &end, NULL);
 	return watch(hbctl, count, interval_s);
