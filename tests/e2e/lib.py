@@ -592,6 +592,18 @@ def cpu_us(pid):
     return (int(fields[11]) + int(fields[12])) * 1000000 // os.sysconf("SC_CLK_TCK")
 
 
+def thread_cpu_us(pid, name):
+    """CPU time so far of a process's living threads of this name, microseconds."""
+    total = 0
+    for thread in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/comm" % (pid, thread)) as f:
+            if f.read().strip() != name:
+                continue
+        with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as f:
+            total += int(f.read().split()[0]) // 1000
+    return total
+
+
 def write_plan(path, headers, requests):
     """A plan for hongbao-bench (perf/plan.h).
     @param headers list of bytes: header lines that requests share
