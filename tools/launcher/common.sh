@@ -43,7 +43,7 @@ now_ms() {
 }
 
 # take_lock FILE WHAT: hold the lock until the launcher ends.
-# File descriptor 9 is closed in everything the launcher leaves running.
+# File descriptors 8 and 9 hold locks and are closed in everything the launcher leaves running.
 take_lock() {
     exec 9>"$1"
     flock -n 9 && return

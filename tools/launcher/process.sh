@@ -73,9 +73,10 @@ launch() {
         cd "$NODE" || exit 1
         ulimit -c 0
         ulimit -n 65536 2>/dev/null || true
-        exec setsid "$@" </dev/null >>"$NODE/log/$name.log" 2>&1 9>&-
+        exec setsid "$@" </dev/null >>"$NODE/log/$name.log" 2>&1 8>&- 9>&-
     ) &
     pid=$!
+    disown "$pid"
     printf '%s %s\n' "$pid" "$(process_start_time "$pid")" >"$NODE/pid/$name.new"
     mv "$NODE/pid/$name.new" "$NODE/pid/$name"
 }
