@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * Between the engine's frames and the JSON of the HTTP APIs: frame heads, outcomes as
+ * {"status":…,"message":…}, packet details, names of enumerations.
+ */
+#ifndef HB_CONTROLPLANE_ENGINE_JSON_H
+#define HB_CONTROLPLANE_ENGINE_JSON_H
+
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "controlplane/control.h"
+#include "shm/frame.h"
+
+union hb_any_frame {
+	struct hb_frame head;
+	struct hb_frame_packet_create packet_create;
+	struct hb_frame_detail detail;
+	struct hb_frame_token token;
+	struct hb_frame_account_open account_open;
+	struct hb_frame_order order;
+};
+
+union hb_any_reply {
+	struct hb_reply head;
+	struct hb_reply_order order;
+	struct hb_reply_detail detail;
+	uint8_t bytes[HB_REPLY_BYTES_MAX];
+};
+
+#define HB_PACKET_ID_TEXT_BYTES 17
+
+/** Zero a frame and set operation, length, target and user. */
+void hb_frame_begin(union hb_any_frame *frame, enum hb_operation operation, uint16_t length,
+	uint64_t target, uint64_t user);
+
+void hb_packet_id_format(char text[HB_PACKET_ID_TEXT_BYTES], uint64_t packet);
+
+/**
+ * The outcome of a call that is not "ok", as an object.
+ * @param error as hb_engine_call.error
+ * @param http set to the HTTP code
+ * @return a new object, or NULL when the call is ok
+ */
+json_t *hb_outcome_json(int error, const struct hb_reply *reply, int *http);
+
+/** Send one frame and answer with the outcome when it is not ok. @return true when it is ok */
+bool hb_call_or_answer(struct hb_control *control, union hb_any_frame *frame,
+	union hb_any_reply *answer, struct hb_http_reply *reply);
+
+/**
+ * Run an operation on every partition.
+ * @param as_of_seq the newest sequence of the replies
+ * @return true when every partition said ok; else the reply is made
+ */
+bool hb_call_all_partitions(struct hb_control *control, enum hb_operation operation,
+	uint64_t *as_of_seq, struct hb_http_reply *reply);
+
+/** Names of enumerations in JSON; "unknown" for other numbers. */
+const char *hb_business_name(uint32_t business);
+const char *hb_order_state_name(uint32_t state);
+const char *hb_packet_state_name(uint32_t state);
+const char *hb_packet_kind_name(uint32_t kind);
+const char *hb_split_algorithm_name(uint32_t algorithm);
+
+#endif

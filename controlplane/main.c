@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hongbao-control: the control plane of a node.
+ *
+ * Threads: one that owns the way to the engine, one for jobs, one per HTTP connection; this one
+ * waits for SIGTERM. It starts without dataplane, persist or MySQL and answers what does not need
+ * them. Nothing it holds in memory is a promise: if it dies, callers ask again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "controlplane/control.h"
+
+#define LOCK_PATH	      "socket/control/control.lock"
+#define ADMIN_CONNECTIONS_MAX 32
+#define HTTP_CONNECTIONS_MAX  256
+#define EXIT_CONFIGURATION    2
+
+static struct hb_config config;
+static struct hb_control control = {.config = &config};
+
+static int
+fail(const char *message)
+{
+	hb_log(HB_LOG_ERROR, "start_failed", "error=\"%s\"", message);
+	fprintf(stderr, "hongbao-control: %s\n", message);
+	return EXIT_CONFIGURATION;
+}
+
+/* One control per node: the lock ends with the process. */
+static int
+lock_node(char error[256])
+{
+	char path[HB_PATH_MAX];
+	int fd;
+
+	hb_path(path, config.node_directory, LOCK_PATH);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0) {
+		snprintf(error, 256, "cannot open %.180s: %s", path, strerror(errno));
+		return -errno;
+	}
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		snprintf(error, 256, "another hongbao-control runs on this node (%.180s is locked)",
+			path);
+		return -EBUSY;
+	}
+	return 0; /* kept open on purpose */
+}
+
+/* Ourselves, root and the named user. A user that does not exist yet is nobody. */
+static uint32_t
+peers_of(const char *user, uid_t peers[HB_HTTP_PEERS_MAX])
+{
+	const struct passwd *entry = getpwnam(user);
+	uint32_t count = 0;
+
+	peers[count++] = 0;
+	peers[count++] = getuid();
+	if (entry)
+		peers[count++] = entry->pw_uid;
+	else
+		hb_log(HB_LOG_WARN, "user_unknown", "user=%s", user);
+	return count;
+}
+
+static int
+serve(char error[256])
+{
+	char path[HB_PATH_MAX];
+	struct hb_http_options options = {.socket_path = path,
+		.socket_mode = 0600,
+		.connections_max = ADMIN_CONNECTIONS_MAX,
+		.routes = hb_admin_routes,
+		.context = &control};
+	int result;
+
+	options.peer_count = peers_of(config.user_control, options.peers);
+	hb_path(path, config.node_directory, HB_PATH_CONTROL_SOCKET);
+	result = hb_http_start(&control.admin_server, &options, error);
+	if (result != 0)
+		return result;
+	options.peer_count = peers_of(config.user_front, options.peers);
+	options.socket_mode = 0660;
+	options.connections_max = HTTP_CONNECTIONS_MAX;
+	options.routes = hb_front_routes;
+	hb_path(path, config.node_directory, HB_PATH_CONTROL_HTTP_SOCKET);
+	return hb_http_start(&control.http_server, &options, error);
+}
+
+static int
+load_keys(struct hb_business_keys **keys, char error[256])
+{
+	char path[HB_PATH_MAX];
+
+	hb_path(path, config.node_directory, HB_PATH_KEY_BUSINESS);
+	return hb_business_keys_load(keys, path, error);
+}
+
+static int
+start(struct hb_business_keys **keys, char error[256])
+{
+	char path[HB_PATH_MAX];
+	int result = lock_node(error);
+
+	if (result == 0)
+		result = load_keys(keys, error);
+	if (result != 0)
+		return result;
+	snprintf(error, 256, "no memory or no threads");
+	control.started_ns = hb_wall_ns();
+	control.signatures.keys = *keys;
+	control.signatures.started_s = control.started_ns / 1000000000;
+	hb_path(control.persist.socket_path, config.node_directory, HB_PATH_PERSIST_ADMIN_SOCKET);
+	hb_path(path, config.node_directory, HB_PATH_DATAPLANE_SOCKET);
+	result = hb_nonce_cache_create(
+		&control.signatures.nonces, HB_NONCES_MAX, 2 * HB_SIGNATURE_WINDOW_S);
+	if (result == 0)
+		result = hb_reads_create(&control.reads, &config);
+	if (result == 0)
+		result = hb_jobs_create(&control.jobs);
+	if (result == 0)
+		result = hb_engine_start(&control.engine, path);
+	if (result != 0)
+		return result;
+	hb_jobs_register_all(&control);
+	result = hb_jobs_start(control.jobs);
+	return result != 0 ? result : serve(error);
+}
+
+/* In the reverse order; each part waits for the calls that are in it. */
+static void
+stop(struct hb_business_keys *keys)
+{
+	hb_http_stop(control.http_server);
+	hb_http_stop(control.admin_server);
+	hb_jobs_stop(control.jobs);
+	hb_engine_stop(control.engine);
+	hb_reads_destroy(control.reads);
+	hb_nonce_cache_destroy(control.signatures.nonces);
+	hb_business_keys_free(keys);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct hb_business_keys *keys = NULL;
+	char error[256] = "";
+	sigset_t signals;
+	int number;
+	int exit_code = 0;
+
+	hb_config_from_arguments(&config, argc, argv, "The control plane of a Hongbao node.");
+	hb_log_open("control", (int)config.log_debug);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread, so that all inherit it */
+	if (start(&keys, error) != 0) {
+		exit_code = fail(error);
+	} else {
+		hb_log(HB_LOG_INFO, "ready", "version=%s node=%d", HB_VERSION,
+			(int)config.node_number);
+		sigwait(&signals, &number);
+		hb_log(HB_LOG_INFO, "stopping", "signal=%d", number);
+	}
+	stop(keys);
+	return exit_code;
+}

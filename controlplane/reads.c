@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pool (reads.h) over persist/db.h. A connection keeps the statements it prepared, by query
+ * and shard. SQL text is made of constants and the shard's two digits. If the process dies, the
+ * server ends the read-only transactions.
+ */
+#include "controlplane/reads.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "persist/db.h"
+
+#define CONNECT_TIMEOUT_S     1
+#define STATEMENT_SECONDS_MAX "2"
+#define POSITION_AGAIN_MS     20
+#define SQL_BYTES_MAX	      640
+
+struct connection {
+	struct hb_db *db; /* NULL: to be made */
+	struct hb_db_statement *statement[HB_READ_QUERY_COUNT][HB_PARTITION_COUNT];
+};
+
+struct hb_read {
+	struct hb_reads *reads;
+	struct connection connection;
+	uint64_t as_of_seq;
+	bool broken;
+	bool taken;
+};
+
+struct hb_reads {
+	const struct hb_config *config;
+	pthread_mutex_t lock;
+	pthread_cond_t returned;
+	struct hb_read slot[HB_READS_CONNECTIONS];
+	_Atomic uint64_t failed;
+};
+
+struct position_row {
+	uint64_t seq;
+};
+
+struct query {
+	const char *sql; /* NN = the shard's two digits */
+	const struct hb_db_column *in;
+	uint32_t in_count;
+	const struct hb_db_column *out;
+	uint32_t out_count;
+};
+
+#define COUNT(a)	    (sizeof(a) / sizeof((a)[0]))
+#define IN(type, field)	    HB_DB_COLUMN(type, struct hb_read_parameters, field)
+#define ORDER(type, field)  HB_DB_COLUMN(type, struct hb_order_row, field)
+#define FLOW(type, field)   HB_DB_COLUMN(type, struct hb_flow_row, field)
+#define PACKET(type, field) HB_DB_COLUMN(type, struct hb_packet_row, field)
+
+static const struct hb_db_column position_out[] = {
+	HB_DB_COLUMN(HB_DB_U64, struct position_row, seq),
+};
+static const struct hb_db_column orders_in[] = {
+	IN(HB_DB_U64, account),
+	IN(HB_DB_U64, before),
+	IN(HB_DB_U64, before),
+	IN(HB_DB_TEXT, before_order_no),
+	IN(HB_DB_U32, limit),
+};
+static const struct hb_db_column order_in[] = {IN(HB_DB_TEXT, order_no)};
+static const struct hb_db_column order_out[] = {
+	ORDER(HB_DB_TEXT, order_no),
+	ORDER(HB_DB_U64, account),
+	ORDER(HB_DB_U16, business),
+	ORDER(HB_DB_U8, state),
+	ORDER(HB_DB_I64, amount_fen),
+	ORDER(HB_DB_U64, packet),
+	ORDER(HB_DB_U64, peer),
+	ORDER(HB_DB_U64, at_ms),
+	ORDER(HB_DB_U64, jseq),
+};
+static const struct hb_db_column statement_in[] = {
+	IN(HB_DB_U64, account),
+	IN(HB_DB_U64, before),
+	IN(HB_DB_U64, before),
+	IN(HB_DB_U8, before_leg),
+	IN(HB_DB_U32, limit),
+};
+static const struct hb_db_column flow_out[] = {
+	FLOW(HB_DB_U64, jseq),
+	FLOW(HB_DB_U8, leg),
+	FLOW(HB_DB_I64, available_delta),
+	FLOW(HB_DB_I64, frozen_delta),
+	FLOW(HB_DB_I64, available_after),
+	FLOW(HB_DB_I64, frozen_after),
+	FLOW(HB_DB_TEXT, order_no),
+	FLOW(HB_DB_U64, at_ms),
+};
+static const struct hb_db_column sent_in[] = {
+	IN(HB_DB_U64, account),
+	IN(HB_DB_U64, before),
+	IN(HB_DB_U64, before),
+	IN(HB_DB_U64, before_packet),
+	IN(HB_DB_U32, limit),
+};
+static const struct hb_db_column overdue_in[] = {
+	IN(HB_DB_U64, deadline_ms),
+	IN(HB_DB_U32, limit),
+};
+static const struct hb_db_column packet_out[] = {
+	PACKET(HB_DB_U64, packet),
+	PACKET(HB_DB_U64, sender),
+	PACKET(HB_DB_U64, group_id),
+	PACKET(HB_DB_U64, recipient),
+	PACKET(HB_DB_U8, kind),
+	PACKET(HB_DB_U8, algorithm),
+	PACKET(HB_DB_U8, state),
+	PACKET(HB_DB_I64, total_fen),
+	PACKET(HB_DB_I64, left_fen),
+	PACKET(HB_DB_I64, refunded_fen),
+	PACKET(HB_DB_U32, share_count),
+	PACKET(HB_DB_U32, left_count),
+	PACKET(HB_DB_U64, created_ms),
+	PACKET(HB_DB_U64, deadline_ms),
+	PACKET(HB_DB_TEXT, order_no),
+	PACKET(HB_DB_TEXT, greeting),
+	PACKET(HB_DB_U64, jseq),
+};
+
+#define ORDER_COLUMNS                                                                              \
+	"SELECT order_no, account, business, state, amount_fen, packet, peer, at_ms, jseq "        \
+	"FROM order_NN "
+#define ORDER_PAGE                                                                                 \
+	"AND (at_ms < ? OR (at_ms = ? AND order_no < ?)) "                                         \
+	"ORDER BY at_ms DESC, order_no DESC LIMIT ?"
+#define PACKET_COLUMNS                                                                             \
+	"SELECT packet, sender, group_id, recipient, kind, algorithm, state, total_fen, "          \
+	"left_fen, refunded_fen, share_count, left_count, created_ms, deadline_ms, order_no, "     \
+	"greeting, jseq FROM packet_NN "
+
+/* Business 21 is PACKET_GRAB, packet state 1 is OPEN: both are fixed for ever (shm/record.h). */
+static const struct query queries[HB_READ_QUERY_COUNT] = {
+	[HB_READ_POSITION] = {"SELECT seq FROM jpos", NULL, 0, position_out, COUNT(position_out)},
+	[HB_READ_ORDERS] = {ORDER_COLUMNS "WHERE account = ? " ORDER_PAGE, orders_in,
+		COUNT(orders_in), order_out, COUNT(order_out)},
+	[HB_READ_PACKETS_RECEIVED] = {ORDER_COLUMNS
+		"WHERE account = ? AND business = 21 " ORDER_PAGE,
+		orders_in, COUNT(orders_in), order_out, COUNT(order_out)},
+	[HB_READ_ORDER] = {ORDER_COLUMNS "WHERE order_no = ?", order_in, COUNT(order_in), order_out,
+		COUNT(order_out)},
+	[HB_READ_STATEMENT] = {"SELECT jseq, leg, available_delta, frozen_delta, available_after, "
+			       "frozen_after, order_no, at_ms FROM flow_NN WHERE account = ? "
+			       "AND (jseq < ? OR (jseq = ? AND leg < ?)) "
+			       "ORDER BY jseq DESC, leg DESC LIMIT ?",
+		statement_in, COUNT(statement_in), flow_out, COUNT(flow_out)},
+	[HB_READ_PACKETS_SENT] = {PACKET_COLUMNS
+		"WHERE sender = ? AND (created_ms < ? OR (created_ms = ? AND packet < ?)) "
+		"ORDER BY created_ms DESC, packet DESC LIMIT ?",
+		sent_in, COUNT(sent_in), packet_out, COUNT(packet_out)},
+	[HB_READ_OVERDUE] = {PACKET_COLUMNS "WHERE state = 1 AND deadline_ms < ? LIMIT ?",
+		overdue_in, COUNT(overdue_in), packet_out, COUNT(packet_out)},
+};
+
+/* ---- the pool ---- */
+
+int
+hb_reads_create(struct hb_reads **out, const struct hb_config *config)
+{
+	struct hb_reads *reads = calloc(1, sizeof(*reads));
+
+	if (!reads)
+		return -ENOMEM;
+	reads->config = config;
+	pthread_mutex_init(&reads->lock, NULL);
+	pthread_cond_init(&reads->returned, NULL);
+	for (int i = 0; i < HB_READS_CONNECTIONS; i++)
+		reads->slot[i].reads = reads;
+	*out = reads;
+	return 0;
+}
+
+static void
+disconnect(struct connection *connection)
+{
+	hb_db_close(connection->db);
+	memset(connection, 0, sizeof(*connection));
+}
+
+void
+hb_reads_destroy(struct hb_reads *reads)
+{
+	if (!reads)
+		return;
+	for (int i = 0; i < HB_READS_CONNECTIONS; i++) {
+		HB_ASSERT(!reads->slot[i].taken);
+		disconnect(&reads->slot[i].connection);
+	}
+	pthread_cond_destroy(&reads->returned);
+	pthread_mutex_destroy(&reads->lock);
+	free(reads);
+}
+
+static struct hb_read *
+take(struct hb_reads *reads)
+{
+	struct timespec until;
+	struct hb_read *taken = NULL;
+	int waited = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += HB_READS_WAIT_MS / 1000;
+	pthread_mutex_lock(&reads->lock);
+	while (!taken && waited == 0) {
+		for (int i = 0; i < HB_READS_CONNECTIONS && !taken; i++) {
+			if (!reads->slot[i].taken)
+				taken = &reads->slot[i];
+		}
+		if (!taken)
+			waited = pthread_cond_timedwait(&reads->returned, &reads->lock, &until);
+	}
+	if (taken) {
+		taken->taken = true;
+		taken->broken = false;
+	}
+	pthread_mutex_unlock(&reads->lock);
+	return taken;
+}
+
+static void
+give_back(struct hb_read *read)
+{
+	struct hb_reads *reads = read->reads;
+
+	if (read->broken)
+		disconnect(&read->connection);
+	pthread_mutex_lock(&reads->lock);
+	read->taken = false;
+	pthread_cond_signal(&reads->returned);
+	pthread_mutex_unlock(&reads->lock);
+}
+
+/* ---- one connection ---- */
+
+static int
+connect_now(struct hb_read *read, char error[HB_READS_ERROR_BYTES])
+{
+	const struct hb_config *config = read->reads->config;
+	char use[HB_CONFIG_TEXT_MAX + 8];
+	int result;
+
+	if (strpbrk(config->mysql_database, "`\\")) {
+		snprintf(error, HB_READS_ERROR_BYTES, "mysql.database is not a plain name");
+		return -EINVAL;
+	}
+	result = hb_db_open(
+		&read->connection.db, config, config->mysql_control_user, CONNECT_TIMEOUT_S, error);
+	if (result != 0)
+		return result;
+	snprintf(use, sizeof(use), "USE `%s`", config->mysql_database);
+	result = hb_db_execute(read->connection.db, use, error);
+	if (result == 0)
+		result = hb_db_execute(read->connection.db,
+			"SET SESSION max_statement_time = " STATEMENT_SECONDS_MAX, error);
+	if (result != 0)
+		disconnect(&read->connection);
+	return result;
+}
+
+static int
+prepared(struct hb_read *read, enum hb_read_query number, uint32_t shard,
+	struct hb_db_statement **statement, char error[HB_READS_ERROR_BYTES])
+{
+	struct hb_db_statement **kept = &read->connection.statement[number][shard];
+	const struct query *query = &queries[number];
+	char sql[SQL_BYTES_MAX];
+	char *place;
+	int result;
+
+	if (!*kept) {
+		HB_ASSERT(strlen(query->sql) < sizeof(sql));
+		memcpy(sql, query->sql, strlen(query->sql) + 1);
+		place = strstr(sql, "_NN");
+		if (place) {
+			place[1] = (char)('0' + shard / 10);
+			place[2] = (char)('0' + shard % 10);
+		}
+		result = hb_db_prepare(read->connection.db, sql, query->in, query->in_count,
+			query->out, query->out_count, kept, error);
+		if (result != 0)
+			return result;
+	}
+	*statement = *kept;
+	return 0;
+}
+
+int
+hb_read_query(struct hb_read *read, enum hb_read_query query, uint32_t shard,
+	const struct hb_read_parameters *parameters, void *row,
+	int (*each)(void *context, const void *row), void *context,
+	char error[HB_READS_ERROR_BYTES])
+{
+	struct hb_db_statement *statement = NULL;
+	int result = prepared(read, query, shard, &statement, error);
+
+	HB_ASSERT(shard < HB_PARTITION_COUNT);
+	if (result == 0)
+		result = hb_db_query(statement, parameters, row, each, context, error);
+	if (result < 0) {
+		read->broken = true;
+		atomic_fetch_add_explicit(&read->reads->failed, 1, memory_order_relaxed);
+	}
+	return result;
+}
+
+static int
+position_min(void *context, const void *row)
+{
+	uint64_t *seq = context;
+	const struct position_row *position = row;
+
+	if (position->seq < *seq)
+		*seq = position->seq;
+	return 0;
+}
+
+/* Open a snapshot and see at which sequence it stands. */
+static int
+snapshot(struct hb_read *read, char error[HB_READS_ERROR_BYTES])
+{
+	uint64_t seq = UINT64_MAX;
+	struct position_row row;
+	int result = hb_db_execute(read->connection.db,
+		"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", error);
+
+	if (result == 0)
+		result = hb_read_query(
+			read, HB_READ_POSITION, 0, NULL, &row, position_min, &seq, error);
+	if (result != 0) {
+		read->broken = true;
+		return result;
+	}
+	read->as_of_seq = seq == UINT64_MAX ? 0 : seq;
+	return 0;
+}
+
+/* A kept connection may have died since; then once more with a new one. */
+static int
+first_snapshot(struct hb_read *read, char error[HB_READS_ERROR_BYTES])
+{
+	int result;
+
+	if (read->connection.db && snapshot(read, error) == 0)
+		return 0;
+	disconnect(&read->connection);
+	read->broken = false;
+	result = connect_now(read, error);
+	return result != 0 ? result : snapshot(read, error);
+}
+
+int
+hb_read_begin(struct hb_reads *reads, uint64_t min_seq, struct hb_read **out,
+	char error[HB_READS_ERROR_BYTES])
+{
+	const struct timespec pause = {.tv_nsec = POSITION_AGAIN_MS * 1000000};
+	uint64_t until_ns = hb_mono_ns() + HB_READS_WAIT_MS * UINT64_C(1000000);
+	struct hb_read *read = take(reads);
+	int result;
+
+	if (!read) {
+		snprintf(error, HB_READS_ERROR_BYTES, "all connections to MySQL are in use");
+		return -EBUSY;
+	}
+	result = first_snapshot(read, error);
+	while (result == 0 && read->as_of_seq < min_seq && hb_mono_ns() < until_ns) {
+		nanosleep(&pause, NULL);
+		result = snapshot(read, error);
+	}
+	if (result != 0) {
+		atomic_fetch_add_explicit(&reads->failed, 1, memory_order_relaxed);
+		read->broken = true;
+		give_back(read);
+		return result;
+	}
+	*out = read;
+	return 0;
+}
+
+void
+hb_read_end(struct hb_read *read)
+{
+	char error[HB_READS_ERROR_BYTES];
+
+	if (!read)
+		return;
+	if (!read->broken && hb_db_execute(read->connection.db, "COMMIT", error) != 0)
+		read->broken = true;
+	give_back(read);
+}
+
+uint64_t
+hb_read_as_of_seq(const struct hb_read *read)
+{
+	return read->as_of_seq;
+}
+
+uint64_t
+hb_reads_failed(const struct hb_reads *reads)
+{
+	return atomic_load_explicit(&reads->failed, memory_order_relaxed);
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Checks signed requests (signature.h). No state of its own: keys and nonces belong to their
+ * tables.
+ */
+#include "controlplane/signature.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+
+#include "controlplane/json_fields.h"
+
+#define DIGEST_BYTES  32
+#define TIMESTAMP_MAX UINT64_C(99999999999)
+
+static void
+hex(char *out, const uint8_t *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static int
+mac(uint8_t out[DIGEST_BYTES], const struct hb_business_key *key, const char *const *parts,
+	size_t part_count)
+{
+	EVP_MAC *algorithm = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	EVP_MAC_CTX *context = algorithm ? EVP_MAC_CTX_new(algorithm) : NULL;
+	OSSL_PARAM parameters[] = {
+		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+		OSSL_PARAM_construct_end(),
+	};
+	size_t length = 0;
+	int result = -EIO;
+
+	if (!context || !EVP_MAC_init(context, key->secret, key->secret_bytes, parameters))
+		goto out;
+	for (size_t i = 0; i < part_count; i++) {
+		if ((i && !EVP_MAC_update(context, (const uint8_t *)"\n", 1)) ||
+			!EVP_MAC_update(context, (const uint8_t *)parts[i], strlen(parts[i])))
+			goto out;
+	}
+	if (EVP_MAC_final(context, out, &length, DIGEST_BYTES) && length == DIGEST_BYTES)
+		result = 0;
+out:
+	EVP_MAC_CTX_free(context);
+	EVP_MAC_free(algorithm);
+	return result;
+}
+
+int
+hb_signature_make(char out[HB_SIGNATURE_HEX_LENGTH + 1], const struct hb_business_key *key,
+	const struct hb_signed_request *request)
+{
+	uint8_t digest[DIGEST_BYTES];
+	char body_hex[2 * DIGEST_BYTES + 1];
+	const char *parts[] = {
+		request->method, request->uri, request->timestamp, request->nonce, body_hex};
+
+	if (!EVP_Digest(request->body_bytes ? request->body : "", request->body_bytes, digest, NULL,
+		    EVP_sha256(), NULL))
+		return -EIO;
+	hex(body_hex, digest, DIGEST_BYTES);
+	if (mac(digest, key, parts, sizeof(parts) / sizeof(parts[0])) != 0)
+		return -EIO;
+	hex(out, digest, DIGEST_BYTES);
+	return 0;
+}
+
+static bool
+well_formed(const struct hb_signed_request *request)
+{
+	size_t nonce_length;
+
+	if (!request->key_id || !request->timestamp || !request->nonce || !request->signature)
+		return false;
+	nonce_length = strlen(request->nonce);
+	if (nonce_length < HB_NONCE_LENGTH_MIN || nonce_length > HB_NONCE_LENGTH_MAX)
+		return false;
+	for (const char *c = request->nonce; *c; c++) {
+		if (*c <= ' ' || *c > '~')
+			return false;
+	}
+	return strlen(request->signature) == HB_SIGNATURE_HEX_LENGTH;
+}
+
+static bool
+in_time(const struct hb_signature_checker *checker, uint64_t timestamp_s, uint64_t now_s)
+{
+	return timestamp_s >= checker->started_s && timestamp_s + HB_SIGNATURE_WINDOW_S >= now_s &&
+	       timestamp_s <= now_s + HB_SIGNATURE_WINDOW_S;
+}
+
+static enum hb_signature_result
+remember(const struct hb_signature_checker *checker, const struct hb_business_key *key,
+	const char *nonce, uint64_t now_s)
+{
+	char text[HB_BUSINESS_KEY_ID_MAX + 1 + HB_NONCE_LENGTH_MAX + 1];
+	uint8_t digest[DIGEST_BYTES];
+	int length = snprintf(text, sizeof(text), "%s %s", key->id, nonce);
+
+	if (!EVP_Digest(text, (size_t)length, digest, NULL, EVP_sha256(), NULL))
+		return HB_SIGNATURE_BUSY;
+	switch (hb_nonce_cache_add(checker->nonces, digest, now_s)) {
+	case 0:
+		return HB_SIGNATURE_OK;
+	case -EEXIST:
+		return HB_SIGNATURE_REPLAYED;
+	default:
+		return HB_SIGNATURE_BUSY;
+	}
+}
+
+enum hb_signature_result
+hb_signature_check(const struct hb_signature_checker *checker,
+	const struct hb_signed_request *request, uint64_t now_s, const struct hb_business_key **key)
+{
+	char expected[HB_SIGNATURE_HEX_LENGTH + 1];
+	const struct hb_business_key *found;
+	uint64_t timestamp_s;
+
+	if (!well_formed(request) ||
+		!hb_decimal_parse(request->timestamp, TIMESTAMP_MAX, &timestamp_s))
+		return HB_SIGNATURE_MISSING;
+	found = hb_business_key_find(checker->keys, request->key_id);
+	if (!found)
+		return HB_SIGNATURE_KEY;
+	if (hb_signature_make(expected, found, request) != 0)
+		return HB_SIGNATURE_BUSY;
+	if (CRYPTO_memcmp(expected, request->signature, HB_SIGNATURE_HEX_LENGTH) != 0)
+		return HB_SIGNATURE_WRONG;
+	if (!in_time(checker, timestamp_s, now_s))
+		return HB_SIGNATURE_TIMESTAMP;
+	*key = found;
+	return remember(checker, found, request->nonce, now_s);
+}
+
+const char *
+hb_signature_message(enum hb_signature_result result)
+{
+	switch (result) {
+	case HB_SIGNATURE_OK:
+		return "";
+	case HB_SIGNATURE_MISSING:
+		return "X-HB-Key, X-HB-Timestamp (Unix seconds), X-HB-Nonce (8..64 visible "
+		       "characters) "
+		       "and X-HB-Signature (64 hexadecimal digits) are required";
+	case HB_SIGNATURE_KEY:
+		return "X-HB-Key names no key of this node";
+	case HB_SIGNATURE_TIMESTAMP:
+		return "X-HB-Timestamp is more than 300 s from our clock or before our start; sign "
+		       "the "
+		       "request again with the time of now";
+	case HB_SIGNATURE_WRONG:
+		return "X-HB-Signature does not match the request";
+	case HB_SIGNATURE_REPLAYED:
+		return "X-HB-Nonce was used before; sign the request again with a new one";
+	case HB_SIGNATURE_BUSY:
+		return "too many requests in the last minutes; ask again later";
+	}
+	return "unknown";
+}
