@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * hongbao-dataplane: owns the state of the node and decides. Runs as its own user without any
+ * privilege; needs persist to start, and nothing but the attach socket to serve.
+ *
+ * Exit status: 0 after SIGTERM or SIGINT, 1 when it cannot go on, 2 for a bad configuration.
+ */
+#include <errno.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/bits.h"
+#include "base/log.h"
+#include "base/paths.h"
+#include "dataplane/dataplane.h"
+#include "dataplane/env.h"
+#include "dataplane/key_file.h"
+#include "dataplane/privileges.h"
+
+#define EXIT_CONFIGURATION 2
+
+/* @return 0 or -EINVAL with `error` */
+static int
+check_options(const struct hb_config *config, char error[256])
+{
+	if (!hb_is_power_of_two((uint64_t)config->dataplane_lcores)) {
+		snprintf(error, 256, "dataplane.lcores is %ld, it must be 1, 2, 4, 8 or 16",
+			config->dataplane_lcores);
+		return -EINVAL;
+	}
+	if (!hb_is_power_of_two((uint64_t)config->dataplane_parked_max)) {
+		snprintf(error, 256, "dataplane.parked_max is %ld, it must be a power of two",
+			config->dataplane_parked_max);
+		return -EINVAL;
+	}
+	if (strcmp(config->dataplane_idle, "adaptive") != 0 &&
+		strcmp(config->dataplane_idle, "busy") != 0) {
+		snprintf(error, 256, "dataplane.idle is \"%.60s\", it must be adaptive or busy",
+			config->dataplane_idle);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int
+user_id(const char *option, const char *name, uid_t *uid, char error[256])
+{
+	struct passwd *user = getpwnam(name);
+
+	if (user == NULL) {
+		snprintf(error, 256, "there is no user \"%.60s\" (%s)", name, option);
+		return -ENOENT;
+	}
+	*uid = user->pw_uid;
+	return 0;
+}
+
+static int
+prepare(const struct hb_config *config, struct hb_dataplane_setup *setup, char error[256])
+{
+	char path[HB_PATH_MAX];
+	int result = check_options(config, error);
+
+	if (result == 0)
+		result = user_id("user.front", config->user_front, &setup->front_uid, error);
+	if (result == 0)
+		result = user_id("user.control", config->user_control, &setup->control_uid, error);
+	if (result != 0)
+		return result;
+	hb_path(path, config->node_directory, HB_PATH_KEY_TOKEN);
+	setup->config = config;
+	return hb_key_file_read(path, setup->token_key, error);
+}
+
+/* SIGTERM and SIGINT are read from a descriptor; threads made later inherit the mask. */
+static int
+stop_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* A socket, a segment and an eventfd per client: take what the hard limit gives. */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct hb_config config;
+	struct hb_dataplane_setup setup = {.stop_fd = -1};
+	char error[HB_DATAPLANE_ERROR_MAX] = "";
+	int result;
+
+	hb_config_from_arguments(&config, argc, argv,
+		"owns the state of a Hongbao node: decides every frame of its clients");
+	hb_log_open("dataplane", (int)config.log_debug);
+	if (prepare(&config, &setup, error) != 0) {
+		hb_log(HB_LOG_ERROR, "bad_configuration", "error=\"%s\"", error);
+		return EXIT_CONFIGURATION;
+	}
+	setup.stop_fd = stop_signals();
+	raise_descriptor_limit();
+	if (hb_env_start(&config, error) != 0) {
+		hb_log(HB_LOG_ERROR, "environment_failed", "error=\"%s\"", error);
+		return EXIT_CONFIGURATION;
+	}
+	if (config.dataplane_ports[0] != '\0')
+		hb_log(HB_LOG_WARN, "ports_idle",
+			"ports=\"%s\" reason=\"this release takes frames from client rings only\"",
+			config.dataplane_ports);
+	else if (hb_privileges_none(error) != 0) {
+		hb_log(HB_LOG_ERROR, "privileged", "error=\"%s\"", error);
+		return EXIT_CONFIGURATION;
+	}
+	hb_log(HB_LOG_INFO, "started", "pid=%d version=%s lcores=%ld idle=%s", (int)getpid(),
+		HB_VERSION, config.dataplane_lcores, config.dataplane_idle);
+	result = hb_dataplane_run(&setup, error);
+	explicit_bzero(&setup, sizeof(setup));
+	hb_env_stop();
+	if (result != 0) {
+		hb_log(HB_LOG_ERROR, "ended", "error=\"%s\"", error);
+		return 1;
+	}
+	hb_log(HB_LOG_INFO, "ended", "reason=signal");
+	return 0;
+}
