@@ -32,6 +32,10 @@ struct hb_capacity hb_capacity_from_config(const struct hb_config *config);
 int hb_snapshot_verify(const char *path, const uint8_t stream_id[16],
 	struct hb_snapshot_header *header, char error[HB_JOURNAL_ERROR_BYTES]);
 
+/** Read and check the header of the snapshot at `seq`, and its length. @return 0, -EBADMSG, -errno */
+int hb_snapshot_read_header(const char *directory, uint64_t seq, const uint8_t stream_id[16],
+	struct hb_snapshot_header *header);
+
 /**
  * The sequences of the snapshots of a journal directory, newest first, not verified.
  * @return how many (at most HB_SNAPSHOTS_MAX), or -errno; 0 when there is none
