@@ -22,7 +22,9 @@
 #include "tools/hbctl/hbctl.h"
 
 #define APPLIER_STOP_TIMEOUT_MS 70000
-#define AUDIT_TIMEOUT_MS	60000
+#define ENGINE_TIMEOUT_MS	60000
+#define BUSY_ATTEMPTS		100
+#define BUSY_PAUSE_US		50000
 #define RESULT_BYTES_MAX	(4 << 20)
 #define CUT_UNKNOWN		UINT64_MAX /* nobody told: the child looks where MySQL stands */
 
@@ -262,45 +264,86 @@ add_violation(json_t *violations, const char *kind, const char *where, const cha
 						  where, "expected", "", "found", found));
 }
 
-/* The engine's part: marks for the replay to compare with, and its own memory audit. */
+/* What could not be proved is a violation too, so that nobody reads an empty list as "fine". */
 static int
-ask_engine(struct hbctl *hbctl, json_t *violations)
+unproved(struct hbctl *hbctl, int exit_code, const char *what, const char *error)
+{
+	json_t *violations;
+
+	fprintf(hbctl->err, "hbctl: %s: %s\n", what, error);
+	if (!hbctl->json)
+		return exit_code;
+	violations = json_array();
+	add_violation(violations, "unproved", what, error);
+	hbctl_print_json(hbctl, json_pack("{s:b, s:i, s:o, s:n, s:n, s:o}", "ok", 0, "exit",
+					exit_code, "error", hbctl_json_string(error), "journal_seq",
+					"mysql_lag", "violations", violations));
+	return exit_code;
+}
+
+static int
+ask_partition(struct hbctl *hbctl, enum hb_operation operation, uint32_t partition,
+	char error[HBCTL_ERROR_BYTES])
 {
 	_Alignas(8) uint8_t room[HB_REPLY_BYTES_MAX];
 	struct hb_reply *reply = (struct hb_reply *)(void *)room;
-	char error[HBCTL_ERROR_BYTES] = "";
-	uint64_t marked_seq;
 	int result;
 
-	if (hbctl_engine_open(hbctl, error) != 0)
-		return hbctl_fail(hbctl, HBCTL_UNREACHABLE,
-			"%s (--offline checks journal and MySQL without it)", error);
-	say(hbctl, "marking 16 partitions");
-	result = hbctl_engine_tell_all(hbctl, HB_OP_MARK, "mark", &marked_seq);
-	if (result != HBCTL_OK)
-		return result;
-	say(hbctl, "auditing the engine's memory");
-	for (uint32_t partition = 0; partition < HB_PARTITION_COUNT && !interrupted; partition++) {
-		char where[HBCTL_NAME_BYTES];
-
-		if (hbctl_engine_call_partition(
-			    hbctl, HB_OP_AUDIT, partition, reply, AUDIT_TIMEOUT_MS, error) != 0)
-			return hbctl_fail(hbctl, HBCTL_UNREACHABLE,
-				"audit of partition %" PRIu32 ": %s", partition, error);
-		snprintf(where, sizeof(where), "partition %" PRIu32, partition);
-		if (reply->status != HB_STATUS_OK)
-			add_violation(
-				violations, "memory_audit", where, hb_status_name(reply->status));
+	for (unsigned attempt = 0; attempt < BUSY_ATTEMPTS; attempt++) {
+		result = hbctl_engine_call_partition(
+			hbctl, operation, partition, reply, ENGINE_TIMEOUT_MS, error);
+		if (result != 0 || reply->status == HB_STATUS_OK)
+			return result;
+		snprintf(error, HBCTL_ERROR_BYTES, "partition %" PRIu32 ": %s", partition,
+			hb_status_advice(reply->status));
+		if (reply->status != HB_STATUS_BUSY || interrupted)
+			return -EIO;
+		usleep(BUSY_PAUSE_US);
 	}
-	if (hb_counter_sum(hbctl_engine_node(hbctl), HB_COUNTER_AUDIT_FAILURES) != 0)
-		add_violation(violations, "memory_audit", "since the dataplane started",
-			"the audit found memory changed behind the engine");
+	return -EIO;
+}
+
+/*
+ * The engine's part: marks for the replay to compare with, and its own memory audit. An audit
+ * that fails ends the dataplane, as wrong money in memory must not be served.
+ */
+static int
+ask_engine(struct hbctl *hbctl, json_t *violations)
+{
+	char error[HBCTL_ERROR_BYTES] = "";
+	char where[HBCTL_NAME_BYTES];
+	int result = 0;
+
+	say(hbctl, "marking 16 partitions");
+	for (uint32_t p = 0; p < HB_PARTITION_COUNT && result == 0 && !interrupted; p++)
+		result = ask_partition(hbctl, HB_OP_MARK, p, error);
+	if (result != 0)
+		return unproved(hbctl, HBCTL_UNREACHABLE,
+			"the dataplane does not answer (if it ended by itself, its log says why: a "
+			"failed memory audit does that); --offline checks journal and MySQL alone",
+			error);
+	say(hbctl, "auditing the engine's memory");
+	for (uint32_t p = 0; p < HB_PARTITION_COUNT && !interrupted; p++) {
+		result = ask_partition(hbctl, HB_OP_AUDIT, p, error);
+		if (result == 0)
+			continue;
+		snprintf(where, sizeof(where), "partition %" PRIu32, p);
+		if (result != -EPIPE)
+			return unproved(hbctl, HBCTL_UNREACHABLE, "memory audit", error);
+		add_violation(violations, "memory_audit", where,
+			"the dataplane ended during the audit: balances in memory were changed "
+			"behind the engine, or it was stopped; its log says which");
+		break;
+	}
 	return HBCTL_OK;
 }
 
-/* @return HBCTL_OK with *cut, or what was said */
+/*
+ * Without MySQL the cut is what is committed now, and nobody has to stop.
+ * @return HBCTL_OK with *cut, or the exit code of what was said
+ */
 static int
-stop_appliers(struct hbctl *hbctl, bool offline, uint64_t *cut)
+make_cut(struct hbctl *hbctl, bool offline, bool journal_only, uint64_t *cut)
 {
 	char error[HBCTL_ERROR_BYTES] = "";
 	json_t *answer;
@@ -310,49 +353,58 @@ stop_appliers(struct hbctl *hbctl, bool offline, uint64_t *cut)
 	if (hbctl_persist_open(hbctl, error) != 0) {
 		if (offline)
 			return HBCTL_OK; /* nobody applies */
-		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
+		return unproved(hbctl, HBCTL_UNREACHABLE, "persist does not answer", error);
 	}
-	say(hbctl, "stopping the appliers at one sequence");
-	answer = hbctl_persist_call(
-		hbctl, "{\"cmd\":\"applier_stop\",\"seq\":null}", APPLIER_STOP_TIMEOUT_MS, error);
-	if (answer == NULL)
-		result = interrupted ? HBCTL_OK : hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
-	else if (!json_is_true(json_object_get(answer, "ok")))
-		result = hbctl_fail(hbctl, HBCTL_WRONG, "the appliers do not reach the cut: %s",
+	if (!journal_only)
+		say(hbctl, "stopping the appliers at one sequence");
+	answer = hbctl_persist_call(hbctl,
+		journal_only ? "{\"cmd\":\"status\"}" : "{\"cmd\":\"applier_stop\",\"seq\":null}",
+		APPLIER_STOP_TIMEOUT_MS, error);
+	if (answer != NULL && json_is_true(json_object_get(answer, "ok")))
+		*cut = (uint64_t)hbctl_json_i64(answer, journal_only ? "committed_seq" : "seq");
+	else if (answer != NULL)
+		result = unproved(hbctl, HBCTL_WRONG, "the appliers do not reach the cut",
 			hbctl_json_text(answer, "error"));
-	else
-		*cut = (uint64_t)hbctl_json_i64(answer, "seq");
+	else if (!interrupted)
+		result = unproved(hbctl, HBCTL_UNREACHABLE, "persist does not answer", error);
 	json_decref(answer);
 	return result;
 }
 
-/* Stop, check, resume. @return HBCTL_OK with *answer, or what was said */
-static int
-check_at_cut(struct hbctl *hbctl, bool offline, bool journal_only, json_t **answer)
+static void
+free_appliers(struct hbctl *hbctl)
 {
 	char error[HBCTL_ERROR_BYTES] = "";
-	char resume_error[HBCTL_ERROR_BYTES] = "";
 	sigset_t ending;
-	bool persist_there;
-	uint64_t cut;
-	int result = stop_appliers(hbctl, offline, &cut);
 
 	sigemptyset(&ending);
 	sigaddset(&ending, SIGINT);
 	sigaddset(&ending, SIGTERM);
 	sigaddset(&ending, SIGHUP);
-	persist_there = cut != CUT_UNKNOWN || result != HBCTL_OK || interrupted;
+	sigprocmask(SIG_BLOCK, &ending, NULL); /* the next Ctrl-C waits until they are free */
+	if (hbctl_persist_open(hbctl, error) == 0 && resume_appliers(hbctl, error) != 0)
+		fprintf(hbctl->err,
+			"hbctl: the appliers may still be stopped: %s; run 'hbctl applier "
+			"resume'\n",
+			error);
+}
+
+/* Stop, check, resume. @return HBCTL_OK with *answer, or the exit code of what was said */
+static int
+check_at_cut(struct hbctl *hbctl, bool offline, bool journal_only, json_t **answer)
+{
+	char error[HBCTL_ERROR_BYTES] = "";
+	uint64_t cut = CUT_UNKNOWN;
+	int result = interrupted ? HBCTL_OK : make_cut(hbctl, offline, journal_only, &cut);
+
 	if (result == HBCTL_OK && !interrupted)
 		*answer = run_child(hbctl, cut, journal_only, error);
-	sigprocmask(SIG_BLOCK, &ending, NULL); /* the next Ctrl-C waits until they are free */
-	if (persist_there && hbctl_persist_open(hbctl, resume_error) == 0 &&
-		resume_appliers(hbctl, resume_error) != 0)
-		fprintf(hbctl->err,
-			"hbctl: the appliers are still stopped: %s; run 'hbctl applier "
-			"resume'\n",
-			resume_error);
+	if (!journal_only && (cut != CUT_UNKNOWN || result != HBCTL_OK || interrupted))
+		free_appliers(hbctl);
+	if (result == HBCTL_OK && interrupted)
+		return unproved(hbctl, HBCTL_WRONG, "the check was interrupted", "by a signal");
 	if (result == HBCTL_OK && *answer == NULL)
-		return hbctl_fail(hbctl, HBCTL_WRONG, "%s", interrupted ? "interrupted" : error);
+		return unproved(hbctl, HBCTL_WRONG, "the check could not be finished", error);
 	return result;
 }
 
@@ -406,8 +458,7 @@ conclude(struct hbctl *hbctl, json_t *answer, const json_t *engine_violations)
 	int result;
 
 	if (error != NULL) {
-		result = hbctl_fail(
-			hbctl, HBCTL_WRONG, "the check could not be finished: %s", error);
+		result = unproved(hbctl, HBCTL_WRONG, "the check could not be finished", error);
 		json_decref(answer);
 		return result;
 	}
@@ -440,9 +491,7 @@ hbctl_run_check(struct hbctl *hbctl)
 	sigaction(SIGHUP, &action, NULL);
 	if (!offline)
 		result = ask_engine(hbctl, violations);
-	if (result == HBCTL_OK && interrupted)
-		result = hbctl_fail(hbctl, HBCTL_WRONG, "interrupted");
-	else if (result == HBCTL_OK)
+	if (result == HBCTL_OK)
 		result = check_at_cut(hbctl, offline, journal_only, &answer);
 	if (result == HBCTL_OK)
 		result = conclude(hbctl, answer, violations);

@@ -64,7 +64,7 @@ collect_dataplane(struct hbctl *hbctl, json_t *answer)
 			silent, node->lcore_count);
 	add_process(answer, "dataplane", silent == 0, peer.pid, error);
 	json_object_set_new(answer, "engine",
-		json_pack("{s:I, s:I, s:I, s:b, s:s, s:I, s:I, s:I, s:I, s:I}", "epoch",
+		json_pack("{s:I, s:I, s:I, s:b, s:s, s:I, s:I, s:I, s:I}", "epoch",
 			(json_int_t)node->epoch, "lcores", (json_int_t)node->lcore_count,
 			"started_ms", (json_int_t)(node->started_ns / 1000000), "clock_stopped",
 			atomic_load_explicit(&node->clock_stopped, memory_order_relaxed) != 0,
@@ -74,8 +74,7 @@ collect_dataplane(struct hbctl *hbctl, json_t *answer)
 			"frames", (json_int_t)hb_counter_sum(node, HB_COUNTER_FRAMES), "grabs",
 			(json_int_t)hb_counter_sum(node, HB_COUNTER_GRABS), "records",
 			(json_int_t)hb_counter_sum(node, HB_COUNTER_RECORDS), "parked",
-			(json_int_t)hb_counter_sum(node, HB_COUNTER_PARKED), "audit_failures",
-			(json_int_t)hb_counter_sum(node, HB_COUNTER_AUDIT_FAILURES)));
+			(json_int_t)hb_counter_sum(node, HB_COUNTER_PARKED)));
 }
 
 /* The furthest that any applier is behind; -1 when there is none. */
@@ -200,7 +199,6 @@ judge(const json_t *answer)
 			problems++;
 	}
 	if (json_is_true(json_object_get(engine, "clock_stopped")) ||
-		hbctl_json_i64(engine, "audit_failures") != 0 ||
 		(engine != NULL && strcmp(hbctl_json_text(engine, "storage_level"), "ok") != 0))
 		problems++;
 	if (up == 0)
@@ -228,10 +226,6 @@ print_engine(FILE *out, const json_t *engine)
 			? "money operations are stopped: see 'hbctl clock status'"
 			: "ok",
 		hbctl_json_text(engine, "storage_level"));
-	if (hbctl_json_i64(engine, "audit_failures") != 0)
-		fprintf(out,
-			"memory     %" PRId64 " audit(s) found memory changed behind the engine\n",
-			hbctl_json_i64(engine, "audit_failures"));
 }
 
 static void
