@@ -115,7 +115,7 @@ static void ngx_http_hb_settle_handler(ngx_event_t *ev);
 static void ngx_http_hb_expire_handler(ngx_event_t *ev);
 static void ngx_http_hb_reattach_handler(ngx_event_t *ev);
 static void ngx_http_hb_attach(void);
-static void ngx_http_hb_detach(void);
+static void ngx_http_hb_detach(const char *why);
 static ngx_connection_t *ngx_http_hb_watch(ngx_socket_t fd,
     ngx_event_handler_pt handler);
 static void ngx_http_hb_unwatch(ngx_connection_t *c);
@@ -416,7 +416,12 @@ ngx_http_hb_submit(ngx_http_request_t *r, ngx_http_hb_ctx_t *ctx,
     cln->handler = ngx_http_hb_cleanup;
     cln->data = ctx;
 
-    /* one timer for all: they wait equally long, so the oldest is first */
+    /*
+     * One timer for all: they wait equally long, so the oldest is first.
+     * Not cancelable, so that a worker that shuts down lives until they end.
+     */
+
+    worker->expire.cancelable = 0;
 
     if (!worker->expire.timer_set) {
         ngx_add_timer(&worker->expire, worker->conf->timeout);
@@ -647,13 +652,7 @@ ngx_http_hb_release(ngx_http_hb_slot_t *slot)
     ngx_queue_remove(&slot->queue);
     ngx_queue_insert_tail(&worker->free, &slot->queue);
 
-    /* the timer keeps a worker that shuts down alive for its requests */
-
-    if (ngx_exiting && worker->expire.timer_set
-        && ngx_queue_empty(&worker->waiting))
-    {
-        ngx_del_timer(&worker->expire);
-    }
+    worker->expire.cancelable = ngx_queue_empty(&worker->waiting);
 }
 
 
@@ -722,7 +721,7 @@ ngx_http_hb_wake_handler(ngx_event_t *ev)
                        NGX_HTTP_HB_REPLIES_MAX)
         < 0)
     {
-        ngx_http_hb_detach();
+        ngx_http_hb_detach("its replies are damaged");
         return;
     }
 
@@ -753,7 +752,7 @@ ngx_http_hb_hangup_handler(ngx_event_t *ev)
                            NGX_HTTP_HB_REPLIES_MAX);
     } while (n > 0);
 
-    ngx_http_hb_detach();
+    ngx_http_hb_detach("it hung up");
 }
 
 
@@ -766,7 +765,6 @@ ngx_http_hb_hangup_handler(ngx_event_t *ev)
 static void
 ngx_http_hb_settle_handler(ngx_event_t *ev)
 {
-    int                    n;
     ngx_http_hb_worker_t  *worker;
 
     worker = ngx_http_hb_worker;
@@ -783,10 +781,11 @@ ngx_http_hb_settle_handler(ngx_event_t *ev)
 
     hb_client_awake(worker->client);
 
-    n = hb_client_poll(worker->client, ngx_http_hb_reply, worker,
-                       NGX_HTTP_HB_REPLIES_MAX);
-    if (n < 0) {
-        ngx_http_hb_detach();
+    if (hb_client_poll(worker->client, ngx_http_hb_reply, worker,
+                       NGX_HTTP_HB_REPLIES_MAX)
+        < 0)
+    {
+        ngx_http_hb_detach("its replies are damaged");
         return;
     }
 
@@ -863,7 +862,7 @@ ngx_http_hb_attach(void)
                                        ngx_http_hb_hangup_handler);
 
     if (worker->wake == NULL || worker->hangup == NULL) {
-        ngx_http_hb_detach();
+        ngx_http_hb_detach("out of connections");
         return;
     }
 
@@ -877,7 +876,7 @@ ngx_http_hb_attach(void)
 
 
 static void
-ngx_http_hb_detach(void)
+ngx_http_hb_detach(const char *why)
 {
     ngx_queue_t           *q;
     ngx_http_hb_slot_t    *slot;
@@ -885,7 +884,8 @@ ngx_http_hb_detach(void)
 
     worker = ngx_http_hb_worker;
 
-    ngx_log_error(NGX_LOG_ERR, worker->log, 0, "the dataplane has gone");
+    ngx_log_error(NGX_LOG_ERR, worker->log, 0,
+                  "detached from the dataplane: %s", why);
 
     ngx_http_hb_unwatch(worker->wake);
     ngx_http_hb_unwatch(worker->hangup);
