@@ -38,7 +38,6 @@ static const struct hbctl_option token_user_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
-#ifdef HBCTL_JOURNAL
 static const struct hbctl_option check_options[] = {
 	{"--offline", NULL, false, "without the dataplane: journal and MySQL only"},
 	{"--journal-only", NULL, false, "do not compare with MySQL either"},
@@ -54,7 +53,6 @@ static const struct hbctl_option dump_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
-#endif
 
 const struct hbctl_command hbctl_commands[] = {
 	{
@@ -143,7 +141,6 @@ const struct hbctl_command hbctl_commands[] = {
 		.needs_node = true,
 		.run = hbctl_run_order,
 	},
-#ifdef HBCTL_JOURNAL
 	{
 		.name = "check",
 		.arguments = "",
@@ -197,7 +194,6 @@ const struct hbctl_command hbctl_commands[] = {
 		.needs_node = true,
 		.run = hbctl_run_applier_resume,
 	},
-#endif
 	{
 		.name = "snapshot",
 		.arguments = "",
