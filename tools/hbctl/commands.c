@@ -53,7 +53,6 @@ static const struct hbctl_option dump_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
-
 const struct hbctl_command hbctl_commands[] = {
 	{
 		.name = "status",
