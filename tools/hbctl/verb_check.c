@@ -8,11 +8,13 @@
  * SIGKILL; then `status` shows them stopped, and `applier resume` or the next check frees them.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@
 #include "tools/hbctl/hbctl.h"
 
 #define APPLIER_STOP_TIMEOUT_MS 70000
+#define CHECK_LOCK		"log" /* the folder; a lock on it hurts nobody */
 #define ENGINE_TIMEOUT_MS	60000
 #define BUSY_ATTEMPTS		100
 #define BUSY_PAUSE_US		50000
@@ -476,6 +479,18 @@ conclude(struct hbctl *hbctl, json_t *answer, const json_t *engine_violations)
 	return ok ? HBCTL_OK : HBCTL_WRONG;
 }
 
+/* One check at a time: the end of one would free the appliers under another. Kept to the exit. */
+static bool
+alone(const struct hbctl *hbctl)
+{
+	char path[HB_PATH_MAX];
+	int fd;
+
+	hb_path(path, hbctl->config.node_directory, CHECK_LOCK);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
 int
 hbctl_run_check(struct hbctl *hbctl)
 {
@@ -486,6 +501,10 @@ hbctl_run_check(struct hbctl *hbctl)
 	json_t *answer = NULL;
 	int result = HBCTL_OK;
 
+	if (!alone(hbctl)) {
+		json_decref(violations);
+		return unproved(hbctl, HBCTL_WRONG, "another check is running", "wait for its end");
+	}
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
