@@ -17,8 +17,8 @@ nginx_src=/usr/share/nginx/src
 module=ngx_http_hb_module.so
 
 [ -r "$nginx_src/conf_flags" ] || {
-	echo "front/build.sh: $nginx_src/conf_flags is missing: install nginx-dev" >&2
-	exit 1
+    echo "front/build.sh: $nginx_src/conf_flags is missing: install nginx-dev" >&2
+    exit 1
 }
 mkdir -p "$1"
 build=$(cd "$1" && pwd)
@@ -31,36 +31,38 @@ exec 9>lock
 flock 9
 
 configured() {
-	[ -f objs/Makefile ] || return 1
-	local input
-	for input in "$front/config" "$front/build.sh" "$nginx_src/conf_flags" \
-		"$nginx_src/src/core/nginx.h"; do
-		[ "$input" -ot objs/Makefile ] || return 1
-	done
+    [ -f objs/Makefile ] || return 1
+    local input
+    for input in "$front/config" "$front/build.sh" "$nginx_src/conf_flags" \
+        "$nginx_src/src/core/nginx.h"; do
+        [ "$input" -ot objs/Makefile ] || return 1
+    done
 }
 
 if ! configured; then
-	rm -rf objs
-	for part in auto src configure; do
-		ln -sfn "$nginx_src/$part" "$part"
-	done
-	# The flags of the packaged nginx, so that the binary signature is the same.
-	. "$nginx_src/conf_flags"
-	./configure "${NGX_CONF_FLAGS[@]}" \
-		--with-cc-opt="-O2 -g -fPIC -D_GNU_SOURCE -fno-strict-aliasing \
+    rm -rf objs
+    for part in auto src configure; do
+        ln -sfn "$nginx_src/$part" "$part"
+    done
+    # configure splits names at spaces; a relative name through this link has none.
+    ln -sfn "${front%/front}" source
+    # The flags of the packaged nginx, so that the binary signature is the same.
+    . "$nginx_src/conf_flags"
+    ./configure "${NGX_CONF_FLAGS[@]}" \
+        --with-cc-opt="-O2 -g -fPIC -D_GNU_SOURCE -fno-strict-aliasing \
 -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 -Wshadow -Wformat=2 -Wno-format-nonliteral -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2" \
-		--with-ld-opt="-Wl,-z,relro -Wl,-z,now" \
-		--add-dynamic-module="$front" >configure.log 2>&1 || {
-		tail -20 configure.log >&2
-		exit 1
-	}
+        --with-ld-opt="-Wl,-z,relro -Wl,-z,now" \
+        --add-dynamic-module=source/front >configure.log 2>&1 || {
+        tail -20 configure.log >&2
+        exit 1
+    }
 fi
 make --no-print-directory -f objs/Makefile "objs/$module" >make.log 2>&1 || {
-	cat make.log >&2
-	exit 1
+    cat make.log >&2
+    exit 1
 }
 if ! cmp -s "objs/$module" "$build/$module"; then
-	cp "objs/$module" "$build/$module.new"
-	mv "$build/$module.new" "$build/$module"
+    cp "objs/$module" "$build/$module.new"
+    mv "$build/$module.new" "$build/$module"
 fi

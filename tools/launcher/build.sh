@@ -27,6 +27,17 @@ configure_build() {
     fi
 }
 
+build() {
+    if [ -f "$BUILD/.source" ] && [ "$(cat "$BUILD/.source")" != "$ROOT" ]; then
+        rm -rf "$BUILD"
+    fi
+    if [ ! -f "$BUILD/build.ninja" ]; then
+        note "configuring the build in $BUILD"
+        quietly "meson setup" meson setup "$BUILD" "$ROOT"
+        printf %s "$ROOT" >"$BUILD/.source"
+    fi
+}
+
 # nginx's configure does not cope with spaces, so it sees the sources by another name then.
 build_front() {
     local source=$ROOT out=$BUILD/front
@@ -52,7 +63,8 @@ build() {
     note "compiling"
     quietly "the compilation" ninja -C "$BUILD"
     note "compiling the nginx module"
-    build_front
+    mkdir -p "$BUILD/front"
+    quietly "the nginx module" bash "$ROOT/front/build.sh" "$BUILD/front"
     note "compiled in $((($(now_ms) - started) / 1000)) s"
 }
 
@@ -115,7 +127,6 @@ command_clean() {
     fi
     rm -rf "$BUILD"
     [ "$EUID" -eq 0 ] || return 0
-    rm -rf "$STATE_ROOT/$CHECKOUT_ID.front" "$STATE_ROOT/$CHECKOUT_ID.source"
     for node in "$DEFAULT_NODE-demo" "$DEFAULT_NODE-test"; do
         remove_node "$node"
     done
