@@ -83,7 +83,11 @@ put_packet(struct hb_answer *answer, uint64_t packet)
 static size_t
 utf8_length(const uint8_t *at, size_t left)
 {
-	size_t length = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+	size_t length = at[0] < 0x80   ? 1
+			: at[0] < 0xc2 ? 0
+			: at[0] < 0xe0 ? 2
+			: at[0] < 0xf0 ? 3
+				       : 4;
 
 	if (length == 0 || length > left || at[0] > 0xf4)
 		return 0;
@@ -182,7 +186,8 @@ void
 hb_gateway_health(struct hb_answer *answer, bool attached)
 {
 	if (!attached) {
-		hb_gateway_error(answer, 503, "unavailable", "the dataplane is not there; ask again");
+		hb_gateway_error(
+			answer, 503, "unavailable", "the dataplane is not there; ask again");
 		return;
 	}
 	begin(answer, 200, "ok");
@@ -263,8 +268,8 @@ route_packet(struct hb_call *call, enum hb_method *method, struct hb_text path)
 }
 
 int
-hb_gateway_route(struct hb_call *call, struct hb_answer *answer, enum hb_method method,
-	struct hb_text path)
+hb_gateway_route(
+	struct hb_call *call, struct hb_answer *answer, enum hb_method method, struct hb_text path)
 {
 	enum hb_method right = HB_METHOD_OTHER;
 	bool found;
@@ -392,8 +397,8 @@ take_value(struct values *values, enum field field, const json_t *value, struct 
 			return refuse(answer, "%s: must be a whole number", rules[field].name);
 		size = json_integer_value(value);
 		if (size < min || size > max)
-			return refuse(answer, "%s: must be %lld to %lld", rules[field].name, min,
-				max);
+			return refuse(
+				answer, "%s: must be %lld to %lld", rules[field].name, min, max);
 		values->number[field] = size;
 	}
 	values->present |= BIT(field);
@@ -407,7 +412,8 @@ take_values(struct values *values, json_t *object, enum hb_route route, struct h
 	const char *name;
 	json_t *value;
 
-	json_object_foreach(object, name, value) {
+	json_object_foreach(object, name, value)
+	{
 		enum field field = field_named(name, needed | bodies[route].optional);
 		int http;
 
@@ -479,8 +485,8 @@ struct argument {
 };
 
 static int
-take_argument(struct argument *arguments, size_t count, struct hb_text pair,
-	struct hb_answer *answer)
+take_argument(
+	struct argument *arguments, size_t count, struct hb_text pair, struct hb_answer *answer)
 {
 	const char *equals = memchr(pair.at, '=', pair.length);
 	struct hb_text name = {pair.at, equals == NULL ? pair.length : (size_t)(equals - pair.at)};
@@ -499,13 +505,13 @@ take_argument(struct argument *arguments, size_t count, struct hb_text pair,
 				(long long)arguments[i].max);
 		return 0;
 	}
-	return refuse(answer, "%.*s: unknown argument", (int)(name.length < 100 ? name.length : 100),
-		name.at);
+	return refuse(answer, "%.*s: unknown argument",
+		(int)(name.length < 100 ? name.length : 100), name.at);
 }
 
 static int
-take_arguments(struct argument *arguments, size_t count, struct hb_text text,
-	struct hb_answer *answer)
+take_arguments(
+	struct argument *arguments, size_t count, struct hb_text text, struct hb_answer *answer)
 {
 	const char *at = text.at, *end = text.length == 0 ? at : at + text.length;
 
@@ -596,8 +602,7 @@ packet_algorithm(struct hb_frame_packet_create *create, const struct values *val
 	struct hb_answer *answer)
 {
 	create->algorithm = HB_SPLIT_DOUBLE_MEAN;
-	if (!has(values, FIELD_ALGORITHM) ||
-		text_is(values->text[FIELD_ALGORITHM], "double-mean"))
+	if (!has(values, FIELD_ALGORITHM) || text_is(values->text[FIELD_ALGORITHM], "double-mean"))
 		return 0;
 	if (!text_is(values->text[FIELD_ALGORITHM], "seed"))
 		return refuse(answer, "algorithm: must be double-mean or seed");
@@ -724,8 +729,8 @@ frame_detail(union hb_any_frame *frame, uint64_t packet, struct hb_answer *answe
 
 	if (http != 0)
 		return http;
-	frame_head(&frame->head, HB_OP_PACKET_DETAIL, sizeof(frame->detail), packet, identity,
-		now_s);
+	frame_head(
+		&frame->head, HB_OP_PACKET_DETAIL, sizeof(frame->detail), packet, identity, now_s);
 	frame->head.group = group_vouched(identity, (uint64_t)arguments[0].number);
 	frame->detail.claim_first = (uint32_t)arguments[1].number;
 	return 0;
@@ -762,8 +767,8 @@ reply_send(struct hb_answer *answer, const struct hb_call *call, uint32_t node,
 	PUT(answer, ",\"packet\":\"");
 	put_packet(answer, reply->id);
 	PUT(answer, "\"");
-	put_order_number(answer, HB_BUSINESS_PACKET_SEND, node, call->user, call->user,
-		reply->order_stamp);
+	put_order_number(
+		answer, HB_BUSINESS_PACKET_SEND, node, call->user, call->user, reply->order_stamp);
 	put_already(answer, reply);
 	end_with_sequence(answer, reply);
 }
@@ -811,8 +816,8 @@ reply_transfer(struct hb_answer *answer, const struct hb_call *call, uint32_t no
 	put_number(answer, call->to);
 	PUT(answer, ",\"amount_fen\":");
 	put_money(answer, reply->amount_fen);
-	put_order_number(answer, HB_BUSINESS_TRANSFER_OUT, node, call->user, call->user,
-		reply->order_stamp);
+	put_order_number(
+		answer, HB_BUSINESS_TRANSFER_OUT, node, call->user, call->user, reply->order_stamp);
 	put_already(answer, reply);
 	end_with_sequence(answer, reply);
 }

@@ -72,8 +72,8 @@ struct hb_answer {
  * @param path decoded, without arguments
  * @return 0, or 404 or 405 with `answer` filled
  */
-int hb_gateway_route(struct hb_call *call, struct hb_answer *answer, enum hb_method method,
-	struct hb_text path);
+int hb_gateway_route(
+	struct hb_call *call, struct hb_answer *answer, enum hb_method method, struct hb_text path);
 
 /**
  * Make the frame of a request; everything but `correlation` is set.
@@ -103,8 +103,7 @@ void hb_gateway_status(struct hb_answer *answer, enum hb_status status);
  * @param status stable name such as "unauthorized"
  * @param message one sentence; any bytes, they are escaped; at most 512 are used
  */
-void hb_gateway_error(struct hb_answer *answer, int http, const char *status,
-	const char *message);
+void hb_gateway_error(struct hb_answer *answer, int http, const char *status, const char *message);
 
 /** The answer of GET /health. */
 void hb_gateway_health(struct hb_answer *answer, bool attached);

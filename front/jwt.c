@@ -21,11 +21,11 @@
 #include "base/bits.h"
 #include "shm/ids.h"
 
-#define WAYS		   4 /* places of one hash in the cache */
-#define HEADER_BYTES_MAX   512
+#define WAYS		    4 /* places of one hash in the cache */
+#define HEADER_BYTES_MAX    512
 #define SIGNATURE_BYTES_MAX 64
-#define HS256_BYTES	   32
-#define ED25519_BYTES	   64
+#define HS256_BYTES	    32
+#define ED25519_BYTES	    64
 
 _Static_assert((HB_JWT_CACHE_ENTRIES & (HB_JWT_CACHE_ENTRIES - 1)) == 0, "power of two");
 
@@ -97,8 +97,8 @@ cache_hash(const struct hb_jwt *jwt, const char *token, size_t length)
 	uint64_t hash;
 
 	_Static_assert(crypto_shorthash_BYTES == sizeof(hash), "SipHash-2-4");
-	crypto_shorthash((unsigned char *)&hash, (const unsigned char *)token, length,
-		jwt->hash_key);
+	crypto_shorthash(
+		(unsigned char *)&hash, (const unsigned char *)token, length, jwt->hash_key);
 	return hash;
 }
 
@@ -289,8 +289,8 @@ eddsa_agrees(struct hb_jwt *jwt, const struct hb_jwt_key *key, struct part text,
 }
 
 static bool
-signature_agrees(struct hb_jwt *jwt, const struct hb_jwt_key *key, struct part text,
-	struct part part)
+signature_agrees(
+	struct hb_jwt *jwt, const struct hb_jwt_key *key, struct part text, struct part part)
 {
 	uint8_t signature[SIGNATURE_BYTES_MAX];
 	ssize_t length = base64_decode(part, signature, sizeof(signature));
@@ -399,8 +399,7 @@ verify_afresh(struct hb_jwt *jwt, const char *token, size_t length, int64_t now_
 }
 
 const struct hb_identity *
-hb_jwt_verify(struct hb_jwt *jwt, const char *token, size_t length, int64_t now_s,
-	const char **why)
+hb_jwt_verify(struct hb_jwt *jwt, const char *token, size_t length, int64_t now_s, const char **why)
 {
 	struct entry **found;
 	uint64_t hash;

@@ -14,7 +14,8 @@
  * a key of its own (an outsider cannot aim at one set) and compares the whole token. It is bounded:
  * HB_JWT_CACHE_ENTRIES tokens of at most HB_JWT_CACHED_BYTES_MAX bytes.
  *
- * One handle belongs to one thread (an nginx worker). Dying here loses the cache, which is refilled.
+ * One handle belongs to one thread (an nginx worker). Dying here loses the cache, which is
+ * refilled.
  */
 #ifndef HB_FRONT_JWT_H
 #define HB_FRONT_JWT_H
@@ -55,8 +56,8 @@ void hb_jwt_close(struct hb_jwt *jwt);
  * @param why on failure a sentence for the client (static)
  * @return what it says, valid until the next call with this handle; NULL when it is refused
  */
-const struct hb_identity *hb_jwt_verify(struct hb_jwt *jwt, const char *token, size_t length,
-	int64_t now_s, const char **why);
+const struct hb_identity *hb_jwt_verify(
+	struct hb_jwt *jwt, const char *token, size_t length, int64_t now_s, const char **why);
 
 /** True when the token vouches for the group. */
 bool hb_identity_in_group(const struct hb_identity *identity, uint64_t group);

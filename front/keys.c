@@ -169,7 +169,8 @@ static const char *
 take_key(struct hb_jwt_key *key, const struct word words[WORDS_PER_LINE])
 {
 	if (!take_kid(words[0], key->kid))
-		return "the key's name has more than 64 characters or others than A-Z a-z 0-9 . _ -";
+		return "the key's name has more than 64 characters or others than A-Z a-z 0-9 . _ "
+		       "-";
 	key->secret_bytes = take_hex(words[2], key->secret, sizeof(key->secret));
 	if (word_is(words[1], "HS256")) {
 		key->algorithm = HB_JWT_HS256;

@@ -21,12 +21,12 @@
 
 #include <openssl/evp.h>
 
-#define HB_JWT_KEYS_MAX		16
-#define HB_JWT_KID_MAX		64  /* characters: letters, digits, '.', '_', '-' */
-#define HB_JWT_SECRET_BYTES_MIN 32  /* of HS256: no shorter than its hash */
-#define HB_JWT_SECRET_BYTES_MAX 128
+#define HB_JWT_KEYS_MAX		  16
+#define HB_JWT_KID_MAX		  64 /* characters: letters, digits, '.', '_', '-' */
+#define HB_JWT_SECRET_BYTES_MIN	  32 /* of HS256: no shorter than its hash */
+#define HB_JWT_SECRET_BYTES_MAX	  128
 #define HB_JWT_KEY_FILE_BYTES_MAX 16384
-#define HB_JWT_KEYS_ERROR_BYTES 512
+#define HB_JWT_KEYS_ERROR_BYTES	  512
 
 enum hb_jwt_algorithm {
 	HB_JWT_HS256 = 1,
@@ -52,12 +52,12 @@ struct hb_jwt_keys {
  * @param error on failure one sentence: which file, what is wrong, what to do
  * @return 0, -ENOENT, -EACCES (rights too wide), -EINVAL (contents), or another -errno
  */
-int hb_jwt_keys_load(struct hb_jwt_keys *keys, const char *path,
-	char error[HB_JWT_KEYS_ERROR_BYTES]);
+int hb_jwt_keys_load(
+	struct hb_jwt_keys *keys, const char *path, char error[HB_JWT_KEYS_ERROR_BYTES]);
 
 /** The key of that name, or NULL. Any thread, as nobody writes the set. */
-const struct hb_jwt_key *hb_jwt_keys_find(const struct hb_jwt_keys *keys, const char *kid,
-	size_t length);
+const struct hb_jwt_key *hb_jwt_keys_find(
+	const struct hb_jwt_keys *keys, const char *kid, size_t length);
 
 /** Wipe and free. Safe on a set of zeros. */
 void hb_jwt_keys_clear(struct hb_jwt_keys *keys);

@@ -22,7 +22,6 @@ void jwt_make_hs256(char out[JWT_TEXT_MAX], const char *header, const char *clai
 	const uint8_t *secret, size_t secret_bytes);
 
 /** header.claims signed by an Ed25519 key pair. */
-void jwt_make_eddsa(char out[JWT_TEXT_MAX], const char *header, const char *claims,
-	EVP_PKEY *pair);
+void jwt_make_eddsa(char out[JWT_TEXT_MAX], const char *header, const char *claims, EVP_PKEY *pair);
 
 #endif

@@ -20,17 +20,17 @@
 #include "shm/order_number.h"
 #include "shm/token.h"
 
-#define NOW_S	   1700000000u
-#define ACCOUNT	   1001
-#define NODE	   42
-#define PACKET	   "0130200000000009"
-#define PACKET_ID  UINT64_C(0x0130200000000009)
-#define GRAB_PATH  "/v1/packets/" PACKET "/grab"
-#define TOKEN	   "GR-0-1001-20260301120000000-0001-0123456789abcdef"
-#define MONEY	   "\"token\":\"" TOKEN "\",\"sequence\":5"
-#define LUCKY	   "\"kind\":\"lucky\",\"group\":7,\"total_fen\":1000,\"count\":10,"
-#define NORMAL	   "\"kind\":\"normal\",\"recipient\":1002,\"total_fen\":1000,"
-#define MUTATIONS  30000
+#define NOW_S	  1700000000u
+#define ACCOUNT	  1001
+#define NODE	  42
+#define PACKET	  "0130200000000009"
+#define PACKET_ID UINT64_C(0x0130200000000009)
+#define GRAB_PATH "/v1/packets/" PACKET "/grab"
+#define TOKEN	  "GR-0-1001-20260301120000000-0001-0123456789abcdef"
+#define MONEY	  "\"token\":\"" TOKEN "\",\"sequence\":5"
+#define LUCKY	  "\"kind\":\"lucky\",\"group\":7,\"total_fen\":1000,\"count\":10,"
+#define NORMAL	  "\"kind\":\"normal\",\"recipient\":1002,\"total_fen\":1000,"
+#define MUTATIONS 30000
 
 static struct hb_identity *identity;
 static struct hb_call call;
@@ -78,11 +78,11 @@ ask_bytes(enum hb_method method, const char *path, const char *arguments, const 
 
 	if (http == 0 && call.route != HB_ROUTE_HEALTH) {
 		memset(&frame, 0xee, sizeof(frame)); /* nothing of before may shine through */
-		http = hb_gateway_frame(&call, &frame, &answer, identity, texts[1], texts[2],
-			NOW_S);
+		http = hb_gateway_frame(
+			&call, &frame, &answer, identity, texts[1], texts[2], NOW_S);
 		if (http == 0) {
-			assert_int_equal(hb_frame_check(&frame.head, frame.head.length),
-				HB_STATUS_OK);
+			assert_int_equal(
+				hb_frame_check(&frame.head, frame.head.length), HB_STATUS_OK);
 			assert_int_equal(frame.head.user, ACCOUNT);
 			assert_int_equal(frame.head.issued_s, NOW_S);
 			assert_int_equal(call.user, ACCOUNT);
@@ -221,7 +221,8 @@ static const struct {
 	{GRAB_PATH, "{\"token\":\"" TOKEN "\",\"sequence\":-5}", "sequence: must be 1"},
 	{GRAB_PATH, "{\"token\":\"" TOKEN "\",\"sequence\":4294967296}", "sequence: must be 1"},
 	{GRAB_PATH, "{\"token\":\"" TOKEN "\",\"sequence\":1e999}", "not valid JSON"},
-	{GRAB_PATH, "{\"token\":\"" TOKEN "\",\"sequence\":99999999999999999999}", "not valid JSON"},
+	{GRAB_PATH, "{\"token\":\"" TOKEN "\",\"sequence\":99999999999999999999}",
+		"not valid JSON"},
 	{GRAB_PATH, "{" MONEY ",\"group\":0}", "group: must be 1"},
 	{GRAB_PATH, "{" MONEY ",\"group\":9007199254740992}", "group: must be 1"},
 	/* money tokens */
@@ -256,12 +257,13 @@ static const struct {
 		"{\"kind\":\"lucky\",\"group\":7,\"total_fen\":2000000001,\"count\":1," MONEY "}",
 		"total_fen: must be 1"},
 	{"/v1/packets",
-		"{\"kind\":\"lucky\",\"group\":7,\"total_fen\":9223372036854775807,\"count\":1," MONEY
-		"}",
+		"{\"kind\":\"lucky\",\"group\":7,\"total_fen\":9223372036854775807,\"count\":"
+		"1," MONEY "}",
 		"total_fen: must be 1"},
 	{"/v1/packets", "{\"kind\":\"lucky\",\"group\":7,\"total_fen\":5,\"count\":0," MONEY "}",
 		"count: must be 1"},
-	{"/v1/packets", "{\"kind\":\"lucky\",\"group\":7,\"total_fen\":5,\"count\":100001," MONEY "}",
+	{"/v1/packets",
+		"{\"kind\":\"lucky\",\"group\":7,\"total_fen\":5,\"count\":100001," MONEY "}",
 		"count: must be 1"},
 	{"/v1/packets", "{\"kind\":\"normal\",\"recipient\":0,\"total_fen\":5," MONEY "}",
 		"recipient: must be 1"},
@@ -276,13 +278,15 @@ static const struct {
 	{"/v1/packets", "{" LUCKY "\"lifetime_s\":0," MONEY "}", "lifetime_s: must be 1"},
 	{"/v1/packets", "{" LUCKY "\"lifetime_s\":2592001," MONEY "}", "lifetime_s: must be 1"},
 	{"/v1/packets", "{" LUCKY "\"greeting\":7," MONEY "}", "greeting: must be a text"},
-	{"/v1/packets", "{" LUCKY "\"idempotency_key\":\"x\"," MONEY "}", "idempotency_key: unknown"},
+	{"/v1/packets", "{" LUCKY "\"idempotency_key\":\"x\"," MONEY "}",
+		"idempotency_key: unknown"},
 	/* asking for tokens */
 	{"/v1/tokens", "{}", "operation: is missing"},
 	{"/v1/tokens", "{\"operation\":\"steal\"}", "operation: must be"},
 	{"/v1/tokens", "{\"operation\":\"grab\"}", "target: is missing"},
 	{"/v1/tokens", "{\"operation\":\"grab\",\"target\":\"1002\"}", "target: is not"},
-	{"/v1/tokens", "{\"operation\":\"grab\",\"target\":\"00000000000003e9\"}", "target: is not"},
+	{"/v1/tokens", "{\"operation\":\"grab\",\"target\":\"00000000000003e9\"}",
+		"target: is not"},
 	{"/v1/tokens", "{\"operation\":\"grab\",\"target\":1002}", "target: must be a text"},
 	{"/v1/tokens", "{\"operation\":\"send\",\"target\":\"" PACKET "\"}", "target: is for"},
 	/* transfers */
@@ -292,7 +296,8 @@ static const struct {
 	{"/v1/transfers", "{\"to\":1002,\"amount_fen\":-1," MONEY "}", "amount_fen: must be 1"},
 	{"/v1/transfers", "{\"to\":1002,\"amount_fen\":100000000001," MONEY "}",
 		"amount_fen: must be 1"},
-	{"/v1/transfers", "{\"to\":1002,\"amount_fen\":1.5," MONEY "}", "amount_fen: must be a whole"},
+	{"/v1/transfers", "{\"to\":1002,\"amount_fen\":1.5," MONEY "}",
+		"amount_fen: must be a whole"},
 	{"/v1/transfers", "{\"to\":1002," MONEY "}", "amount_fen: is missing"},
 };
 
@@ -379,10 +384,9 @@ static void
 a_lucky_packet_carries_all_its_parameters(void **state)
 {
 	(void)state;
-	assert_int_equal(post("/v1/packets",
-				 "{" LUCKY "\"algorithm\":\"seed\",\"share_min_fen\":2,"
-				 "\"share_max_fen\":900,\"lifetime_s\":3600,"
-				 "\"greeting\":\"\\u606d\\u559c\"," MONEY "}"),
+	assert_int_equal(post("/v1/packets", "{" LUCKY "\"algorithm\":\"seed\",\"share_min_fen\":2,"
+					     "\"share_max_fen\":900,\"lifetime_s\":3600,"
+					     "\"greeting\":\"\\u606d\\u559c\"," MONEY "}"),
 		0);
 	assert_int_equal(frame.create.head.operation, HB_OP_PACKET_CREATE);
 	assert_int_equal(frame.create.head.target, ACCOUNT);
@@ -431,7 +435,8 @@ static void
 asking_for_a_token_names_operation_and_target(void **state)
 {
 	(void)state;
-	assert_int_equal(post("/v1/tokens", "{\"operation\":\"grab\",\"target\":\"" PACKET "\"}"), 0);
+	assert_int_equal(
+		post("/v1/tokens", "{\"operation\":\"grab\",\"target\":\"" PACKET "\"}"), 0);
 	assert_int_equal(frame.head.operation, HB_OP_TOKEN_ASK);
 	assert_int_equal(frame.head.target, PACKET_ID);
 	assert_int_equal(frame.token.for_operation, HB_OP_GRAB);
@@ -447,8 +452,8 @@ static void
 a_transfer_goes_to_the_owner_of_its_payer(void **state)
 {
 	(void)state;
-	assert_int_equal(post("/v1/transfers", "{\"to\":1002,\"amount_fen\":100000000000," MONEY "}"),
-		0);
+	assert_int_equal(
+		post("/v1/transfers", "{\"to\":1002,\"amount_fen\":100000000000," MONEY "}"), 0);
 	assert_int_equal(frame.transfer.head.target, ACCOUNT);
 	assert_int_equal(frame.transfer.to, 1002);
 	assert_int_equal(frame.transfer.amount_fen, INT64_C(100000000000));
@@ -552,8 +557,8 @@ a_sent_packet_is_told_with_its_id(void **state)
 
 	(void)state;
 	assert_int_equal(post("/v1/packets", "{" LUCKY MONEY "}"), 0);
-	hb_order_number_format(number, 20, NODE, hb_partition_of(ACCOUNT), ACCOUNT,
-		reply.order_stamp);
+	hb_order_number_format(
+		number, 20, NODE, hb_partition_of(ACCOUNT), ACCOUNT, reply.order_stamp);
 	hb_gateway_reply(&answer, &call, NODE, &reply);
 	snprintf(text, sizeof(text),
 		"{\"status\":\"ok\",\"packet\":\"" PACKET "\",\"order_no\":\"%s\","
@@ -579,8 +584,8 @@ a_balance_and_a_transfer_are_told_in_fen(void **state)
 	assert_int_equal(post("/v1/transfers", "{\"to\":1002,\"amount_fen\":5," MONEY "}"), 0);
 	reply.amount_fen = INT64_MIN;
 	hb_gateway_reply(&answer, &call, NODE, &reply);
-	hb_order_number_format(number, 30, NODE, hb_partition_of(ACCOUNT), ACCOUNT,
-		reply.order_stamp);
+	hb_order_number_format(
+		number, 30, NODE, hb_partition_of(ACCOUNT), ACCOUNT, reply.order_stamp);
 	snprintf(text, sizeof(text),
 		"{\"status\":\"ok\",\"to\":1002,\"amount_fen\":-9223372036854775808,"
 		"\"order_no\":\"%s\",\"already\":false,\"as_of_seq\":0}\n",
@@ -613,8 +618,8 @@ every_refusal_carries_status_advice_and_sequence(void **state)
 		hb_gateway_reply(&answer, &call, NODE, &reply);
 		assert_int_equal(answer.http, hb_status_http(status));
 		json = answer_json();
-		assert_string_equal(json_string_value(json_object_get(json, "status")),
-			hb_status_name(status));
+		assert_string_equal(
+			json_string_value(json_object_get(json, "status")), hb_status_name(status));
 		assert_int_equal(json_integer_value(json_object_get(json, "as_of_seq")), 9);
 		json_decref(json);
 	}
@@ -632,7 +637,8 @@ the_front_answers_for_itself_when_there_is_no_reply(void **state)
 	expect_refused(503, "unavailable", "dataplane");
 	hb_gateway_health(&answer, true);
 	expect_text("{\"status\":\"ok\"}\n");
-	hb_gateway_error(&answer, 418, "x", "\"\\\n\x7f\xff\xc3(\xed\xa0\x80\xf4\x90\x80\x80\xe6\x81");
+	hb_gateway_error(
+		&answer, 418, "x", "\"\\\n\x7f\xff\xc3(\xed\xa0\x80\xf4\x90\x80\x80\xe6\x81");
 	json_decref(answer_json());
 }
 
@@ -737,8 +743,8 @@ any_bytes_make_a_sound_frame_or_a_refusal(void **state)
 		"{" LUCKY "\"algorithm\":\"seed\",\"greeting\":\"hi\\u00e9\"," MONEY "}",
 		"{\"to\":1002,\"amount_fen\":250," MONEY "}",
 		"{\"operation\":\"grab\",\"target\":\"" PACKET "\"}"};
-	static const char *const paths[] = {GRAB_PATH, "/v1/packets", "/v1/transfers",
-		"/v1/tokens"};
+	static const char *const paths[] = {
+		GRAB_PATH, "/v1/packets", "/v1/transfers", "/v1/tokens"};
 	unsigned seed = 20261123;
 
 	(void)state;

@@ -147,12 +147,12 @@ the_key_decides_the_algorithm_not_the_header(void **state)
 
 	(void)state;
 	/* HMAC with the public key as the secret */
-	jwt_make_hs256(token, "{\"alg\":\"HS256\",\"kid\":\"curve\"}", GOOD_CLAIMS, curve->secret,
-		32);
+	jwt_make_hs256(
+		token, "{\"alg\":\"HS256\",\"kid\":\"curve\"}", GOOD_CLAIMS, curve->secret, 32);
 	assert_null(verify(token));
 	assert_string_equal(why, "the token's alg is not that of its key");
-	jwt_make_hs256(token, "{\"alg\":\"EdDSA\",\"kid\":\"curve\"}", GOOD_CLAIMS, curve->secret,
-		32);
+	jwt_make_hs256(
+		token, "{\"alg\":\"EdDSA\",\"kid\":\"curve\"}", GOOD_CLAIMS, curve->secret, 32);
 	assert_null(verify(token));
 	jwt_make_eddsa(token, "{\"alg\":\"EdDSA\",\"kid\":\"old\"}", GOOD_CLAIMS, pair);
 	assert_null(verify(token));
@@ -261,8 +261,8 @@ at_most_64_groups_are_believed(void **state)
 			"{\"sub\":\"1001\",\"exp\":1700000060,\"groups\":[1");
 
 		for (int i = 2; i <= count; i++)
-			length += (size_t)snprintf(claims + length, sizeof(claims) - length, ",%d",
-				i);
+			length += (size_t)snprintf(
+				claims + length, sizeof(claims) - length, ",%d", i);
 		snprintf(claims + length, sizeof(claims) - length, "]}");
 		jwt_make_hs256(token, GOOD_HEADER, claims, old_secret, sizeof(old_secret));
 		assert_int_equal(verify(token) != NULL, count == 64);
@@ -370,8 +370,8 @@ a_token_too_long_for_the_cache_is_verified_each_time(void **state)
 	char claims[1024], token[JWT_TEXT_MAX];
 
 	(void)state;
-	snprintf(claims, sizeof(claims), "{\"sub\":\"1001\",\"exp\":1700000060,\"note\":\"%0600d\"}",
-		1);
+	snprintf(claims, sizeof(claims),
+		"{\"sub\":\"1001\",\"exp\":1700000060,\"note\":\"%0600d\"}", 1);
 	jwt_make_hs256(token, GOOD_HEADER, claims, old_secret, sizeof(old_secret));
 	assert_non_null(verify(token));
 	assert_non_null(verify(token));

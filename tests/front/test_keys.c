@@ -66,8 +66,8 @@ static void
 keys_of_both_kinds_comments_and_blank_lines_are_read(void **state)
 {
 	(void)state;
-	assert_int_equal(load("# two keys\n\nmain HS256 " HEX64 "\n  \t\nnext\tEdDSA   " CURVE "\r\n",
-				 0400),
+	assert_int_equal(
+		load("# two keys\n\nmain HS256 " HEX64 "\n  \t\nnext\tEdDSA   " CURVE "\r\n", 0400),
 		0);
 	assert_int_equal(keys.count, 2);
 	assert_int_equal(hb_jwt_keys_find(&keys, "main", 4)->secret_bytes, 32);
@@ -160,8 +160,8 @@ a_file_without_keys_or_with_too_many_is_refused(void **state)
 	for (int i = 0; i <= HB_JWT_KEYS_MAX; i++) {
 		if (i > 0)
 			assert_int_equal(load(text, 0400), 0);
-		length += (size_t)snprintf(text + length, sizeof(text) - length,
-			"k%d HS256 " HEX64 "\n", i);
+		length += (size_t)snprintf(
+			text + length, sizeof(text) - length, "k%d HS256 " HEX64 "\n", i);
 	}
 	assert_int_equal(load(text, 0400), -EINVAL);
 	memset(text, '\n', sizeof(text) - 1);
