@@ -20,8 +20,7 @@ hb_parking_init(struct hb_parking *parking, uint32_t count_max)
 {
 	memset(parking, 0, sizeof(*parking));
 	parking->count_max = count_max;
-	parking->capacity = hb_power_of_two_ceil((uint64_t)count_max * TYPICAL_BYTES);
-	HB_ASSERT(parking->capacity >= HB_PARKED_BYTES_MAX);
+	parking->capacity = (uint64_t)count_max * TYPICAL_BYTES + HB_PARKED_BYTES_MAX;
 	parking->bytes = aligned_alloc(HB_CACHE_LINE_BYTES,
 		hb_round_up(parking->capacity + HB_PARKED_BYTES_MAX, HB_CACHE_LINE_BYTES));
 	return parking->bytes == NULL ? -ENOMEM : 0;
@@ -35,9 +34,16 @@ hb_parking_free(struct hb_parking *parking)
 }
 
 static struct hb_parked *
-entry_at(struct hb_parking *parking, uint64_t position)
+entry_at(struct hb_parking *parking, uint64_t offset)
 {
-	return (struct hb_parked *)(void *)(parking->bytes + (position & (parking->capacity - 1)));
+	return (struct hb_parked *)(void *)(parking->bytes + offset);
+}
+
+static uint64_t
+behind(const struct hb_parking *parking, uint64_t offset, const struct hb_parked *entry)
+{
+	offset += sizeof(*entry) + entry->reply_length;
+	return offset < parking->capacity ? offset : offset - parking->capacity;
 }
 
 void
@@ -51,7 +57,8 @@ hb_parking_push(
 	*at = *entry;
 	if (entry->reply_length != 0)
 		memcpy(at + 1, reply, entry->reply_length);
-	parking->head += sizeof(*entry) + entry->reply_length;
+	parking->head = behind(parking, parking->head, entry);
+	parking->used += sizeof(*entry) + entry->reply_length;
 	parking->count++;
 }
 
@@ -67,6 +74,7 @@ hb_parking_pop(struct hb_parking *parking)
 	struct hb_parked *entry = hb_parking_first(parking);
 
 	HB_ASSERT(entry != NULL);
-	parking->tail += sizeof(*entry) + entry->reply_length;
+	parking->tail = behind(parking, parking->tail, entry);
+	parking->used -= sizeof(*entry) + entry->reply_length;
 	parking->count--;
 }

@@ -36,14 +36,15 @@ _Static_assert(sizeof(struct hb_parked) == 64, "parked entry");
 
 struct hb_parking {
 	uint8_t *bytes;
-	uint64_t capacity; /* a power of two */
-	uint64_t head;
+	uint64_t capacity;
+	uint64_t used;
+	uint64_t head; /* offset, below capacity */
 	uint64_t tail;
 	uint32_t count;
 	uint32_t count_max;
 };
 
-/** @param count_max entries, a power of two >= 64 @return 0 or -ENOMEM */
+/** @param count_max entries of the usual 64-byte reply @return 0 or -ENOMEM */
 int hb_parking_init(struct hb_parking *parking, uint32_t count_max);
 void hb_parking_free(struct hb_parking *parking);
 
@@ -52,7 +53,7 @@ static inline bool
 hb_parking_has_room(const struct hb_parking *parking)
 {
 	return parking->count < parking->count_max &&
-	       parking->head - parking->tail + HB_PARKED_BYTES_MAX <= parking->capacity;
+	       parking->used + HB_PARKED_BYTES_MAX <= parking->capacity;
 }
 
 /** Append; there must be room. @param reply NULL when reply_length is 0 */

@@ -216,11 +216,15 @@ handshake(struct hb_client *client, const char *name, uint32_t request_bytes, ui
 	int result;
 
 	snprintf(hello.name, sizeof(hello.name), "%s", name);
-	if (send(client->socket, &hello, sizeof(hello), MSG_NOSIGNAL) != (ssize_t)sizeof(hello)) {
-		snprintf(error, 160, "cannot greet the dataplane: %s", strerror(errno));
-		return -errno;
-	}
+	/*
+	 * A dataplane that refuses this user says so at once and hangs up, perhaps before the hello
+	 * or on top of it: what it said is still there, behind the error.
+	 */
+	(void)!send(client->socket, &hello, sizeof(hello), MSG_NOSIGNAL);
 	got = receive(client->socket, &client->welcome, sizeof(client->welcome), fds, &fd_count);
+	if (got == -ECONNRESET)
+		got = receive(client->socket, &client->welcome, sizeof(client->welcome), fds,
+			&fd_count);
 	result = check_welcome(&client->welcome, got, error);
 	if (result == 0)
 		return take_descriptors(client, fds, fd_count, error);

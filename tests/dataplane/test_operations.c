@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * What the dataplane itself answers: broken frames, tokens, marks, audits, deadlines.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "node.h"
+#include "shm/ids.h"
+
+#define SENDER UINT64_C(1001)
+
+static struct node node;
+static struct hb_client *control;
+
+union reply {
+	struct hb_reply head;
+	uint8_t bytes[HB_REPLY_BYTES_MAX];
+};
+
+static int
+setup(void **state)
+{
+	(void)state;
+	node_start(&node, 2, 64);
+	control = node_client(&node, "control");
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	hb_client_close(control);
+	node_stop(&node);
+	return 0;
+}
+
+struct tally {
+	uint32_t ok;
+	uint32_t busy;
+	uint32_t other;
+};
+
+static void
+tally(void *context, const struct hb_reply *reply)
+{
+	struct tally *t = context;
+
+	if (reply->status == HB_STATUS_OK)
+		t->ok++;
+	else if (reply->status == HB_STATUS_BUSY)
+		t->busy++;
+	else
+		t->other++;
+}
+
+static void
+collect(struct hb_client *client, struct tally *t, uint32_t expected, uint32_t timeout_ms)
+{
+	uint64_t until_ns = hb_mono_ns() + timeout_ms * UINT64_C(1000000);
+
+	while (t->ok + t->busy + t->other < expected && hb_mono_ns() < until_ns) {
+		assert_true(hb_client_poll(client, tally, t, 32) >= 0);
+		usleep(100);
+	}
+}
+
+static void
+frames_that_break_the_format_are_refused_and_the_ring_goes_on(void **state)
+{
+	struct tally t = {0};
+	struct hb_frame frame;
+
+	(void)state;
+	fund(control, SENDER, 100);
+	for (uint32_t i = 0; i < 6; i++) {
+		frame_begin(&frame, HB_OP_BALANCE, sizeof(frame), SENDER, SENDER);
+		frame.version = i == 0 ? 9 : HB_FRAME_VERSION;
+		frame.operation = i == 1 ? 200 : HB_OP_BALANCE;
+		frame.issued_s -= i == 2 ? 601 : 0;
+		frame.issued_s += i == 3 ? 62 : 0;
+		frame.target = i == 4 ? UINT64_MAX : SENDER;
+		if (i == 5)
+			frame.length = 128; /* not BALANCE's length */
+		assert_int_equal(hb_client_send(control, &frame), 0);
+	}
+	hb_client_flush(control);
+	collect(control, &t, 6, 1000);
+	assert_int_equal(t.other, 6); /* refused, and the ring goes on */
+	assert_int_equal(balance(control, SENDER), 100);
+}
+
+static void
+tokens_that_users_ask_for_are_taken_by_control_and_work(void **state)
+{
+	struct hb_frame_token ask;
+	struct hb_frame take;
+	struct hb_frame_transfer transfer;
+	union reply reply;
+	const struct hb_reply_token *token = (const void *)(reply.bytes + sizeof(struct hb_reply));
+	uint32_t partition = hb_partition_of(SENDER), taken = 0;
+	uint16_t flags;
+
+	(void)state;
+	fund(control, SENDER, 100);
+	for (int i = 0; i < 10; i++) {
+		frame_begin(&ask, HB_OP_TOKEN_ASK, sizeof(ask), SENDER, SENDER);
+		ask.for_operation = HB_OP_TRANSFER;
+		assert_int_equal(call(control, &ask, &reply), HB_STATUS_OK);
+		assert_int_equal(reply.head.count, 0); /* the asker does not get the token */
+	}
+	do {
+		frame_begin(&take, HB_OP_TOKEN_TAKE, sizeof(take),
+			hb_system_account(HB_SYSTEM_FEES, partition), 0);
+		assert_int_equal(call(control, &take, &reply), HB_STATUS_OK);
+		taken += reply.head.count;
+		flags = reply.head.flags;
+		assert_int_equal(
+			reply.head.length, (64 + reply.head.count * sizeof(*token) + 63) / 64 * 64);
+	} while ((flags & HB_REPLY_MORE) != 0);
+	assert_int_equal(taken, 10);
+	assert_int_equal(token->user, SENDER);
+	frame_begin(&transfer, HB_OP_TRANSFER, sizeof(transfer), SENDER, SENDER);
+	transfer.head.token_id = token->token_id;
+	transfer.head.token_mac = token->token_mac;
+	transfer.head.token_expiry_s = token->expiry_s;
+	transfer.head.sequence = token->sequence + 1;
+	transfer.to = 1002;
+	transfer.amount_fen = 30;
+	assert_int_equal(call(control, &transfer, &reply), HB_STATUS_OK);
+	assert_int_equal(balance(control, 1002), 30);
+	assert_int_equal(balance(control, SENDER), 70);
+	transfer.head.token_mac ^= 1;
+	transfer.head.sequence++;
+	assert_int_equal(call(control, &transfer, &reply), HB_STATUS_TOKEN_INVALID);
+}
+
+static void
+a_mark_and_an_audit_of_every_partition_are_answered(void **state)
+{
+	struct hb_frame frame;
+	union reply reply;
+
+	(void)state;
+	fund(control, SENDER, 100);
+	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++) {
+		frame_begin(
+			&frame, HB_OP_MARK, sizeof(frame), hb_system_account(HB_SYSTEM_FEES, p), 0);
+		assert_int_equal(call(control, &frame, &reply), HB_STATUS_OK);
+		frame_begin(&frame, HB_OP_AUDIT, sizeof(frame),
+			hb_system_account(HB_SYSTEM_FEES, p), 0);
+		assert_int_equal(call(control, &frame, &reply), HB_STATUS_OK);
+	}
+	frame_begin(&frame, HB_OP_CLOCK_CONFIRM, sizeof(frame),
+		hb_system_account(HB_SYSTEM_FEES, 0), 0);
+	assert_int_equal(call(control, &frame, &reply), HB_STATUS_OK);
+	assert_int_equal(counter(control, HB_COUNTER_MARKS), HB_PARTITION_COUNT);
+	assert_true(counter(control, HB_COUNTER_AUDITS) >= HB_PARTITION_COUNT);
+	assert_int_equal(counter(control, HB_COUNTER_AUDIT_FAILURES), 0);
+}
+
+static void
+what_is_left_of_a_packet_goes_back_at_its_deadline(void **state)
+{
+	struct hb_frame frame;
+	union reply reply;
+	uint64_t packet;
+	int64_t share_fen;
+
+	(void)state;
+	fund(control, SENDER, 100);
+	packet = send_packet(control, SENDER, 60, 3, 1);
+	assert_int_equal(balance(control, SENDER), 40);
+	grab_frame(&frame, packet, 2001);
+	assert_int_equal(call(control, &frame, &reply), HB_STATUS_OK);
+	share_fen = reply.head.amount_fen;
+	for (int i = 0; i < 3000 && balance(control, SENDER) == 40; i++)
+		usleep(1000);
+	assert_int_equal(balance(control, SENDER), 100 - share_fen);
+	assert_int_equal(counter(control, HB_COUNTER_PACKETS_EXPIRED), 1);
+	grab_frame(&frame, packet, 2002);
+	assert_int_equal(call(control, &frame, &reply), HB_STATUS_EXPIRED);
+	grab_frame(&frame, packet, 2001); /* a winner always hears his amount */
+	assert_int_equal(call(control, &frame, &reply), HB_STATUS_OK);
+	assert_int_equal(reply.head.amount_fen, share_fen);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		TEST(frames_that_break_the_format_are_refused_and_the_ring_goes_on),
+		TEST(tokens_that_users_ask_for_are_taken_by_control_and_work),
+		TEST(a_mark_and_an_audit_of_every_partition_are_answered),
+		TEST(what_is_left_of_a_packet_goes_back_at_its_deadline),
+#undef TEST
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
