@@ -291,13 +291,13 @@ int
 hb_schema_upgrade(struct hb_db *db, const char *database, char error[HB_DB_ERROR_BYTES])
 {
 	uint32_t version;
-	int rc = run_with_database(db, "USE ", database, "", error);
+	int rc = run_with_database(db, "USE `", database, "`", error);
 
 	if (rc != 0 && rc != -ENOTCONN)
-		rc = run_with_database(db, "CREATE DATABASE IF NOT EXISTS ", database,
-			" CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", error);
+		rc = run_with_database(db, "CREATE DATABASE IF NOT EXISTS `", database,
+			"` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", error);
 	if (rc == 0)
-		rc = run_with_database(db, "USE ", database, "", error);
+		rc = run_with_database(db, "USE `", database, "`", error);
 	if (rc == 0)
 		rc = hb_db_execute(db,
 			"CREATE TABLE IF NOT EXISTS schema_version (version INT UNSIGNED NOT NULL, "
@@ -320,7 +320,7 @@ int
 hb_schema_use(struct hb_db *db, const char *database, char error[HB_DB_ERROR_BYTES])
 {
 	uint32_t version;
-	int rc = run_with_database(db, "USE ", database, "", error);
+	int rc = run_with_database(db, "USE `", database, "`", error);
 
 	if (rc == 0)
 		rc = read_version(db, &version, error);
