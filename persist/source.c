@@ -154,6 +154,8 @@ hb_source_open(struct hb_source *source, int dir_fd, uint64_t segment_number,
 	/* packed and recycled between the two attempts */
 	if (rc == -ENOENT)
 		rc = open_packed(source, dir_fd, packed, stream_id);
+	if (rc == -ENOENT)
+		source->packed = false;
 	return rc;
 }
 
