@@ -8,17 +8,13 @@ PROCESSES=(mysql persist dataplane control nginx)
 
 # stat_field PID N: field N of /proc/PID/stat, counted after the name in parentheses.
 stat_field() {
-    local text
-    text=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
-    text=${text##*) }
-    # shellcheck disable=SC2086
-    set -- "$2" $text
-    shift "$1"
-    printf '%s\n' "$1"
+    local text fields
+    { text=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+    read -ra fields <<<"${text##*) }"
+    printf '%s\n' "${fields[$2 - 1]}"
 }
 
 process_state() { stat_field "$1" 1; }
-process_session() { stat_field "$1" 4; }
 process_start_time() { stat_field "$1" 20; }
 
 # process_pid NAME: the recorded pid, whether or not it is alive.
@@ -37,14 +33,15 @@ process_alive() {
 
 # What a dead process left behind in its session, such as nginx workers without their master.
 process_leftovers() {
-    local pid entry
-    pid=$(process_pid "$1") || return 0
-    for entry in /proc/[0-9]*; do
-        if [ "$(process_session "${entry#/proc/}")" = "$pid" ] &&
-            [ "$(readlink "$entry/cwd" 2>/dev/null)" = "$NODE" ]; then
-            printf '%s\n' "${entry#/proc/}"
+    local leader pid
+    leader=$(process_pid "$1") || return 0
+    # After the name in parentheses: state, parent, group, session.
+    while read -r pid; do
+        if [ "$(readlink "/proc/$pid/cwd" 2>/dev/null)" = "$NODE" ]; then
+            printf '%s\n' "$pid"
         fi
-    done
+    done < <(cat /proc/[0-9]*/stat 2>/dev/null | awk -v session="$leader" '
+        { pid = $1; sub(/^.*\) /, ""); if ($4 == session) print pid }')
 }
 
 end_leftovers() {
