@@ -92,13 +92,13 @@ The first grab, as root in $ROOT:
 
   # a user of group 7 gets his user token, and a money token for this packet
   JWT=\$($hbctl token user 1002 --group 7)
-  $business POST /business/v1/tokens '{"user":1002,"operation":"grab","target":"'\$PACKET'"}' | tee /tmp/token.json
-  TOKEN=\$(jq -r .token /tmp/token.json); SEQUENCE=\$((\$(jq -r .sequence /tmp/token.json) + 1))
+  GRANT=\$($business POST /business/v1/tokens '{"user":1002,"operation":"grab","target":"'\$PACKET'"}')
+  TOKEN=\$(jq -r .token <<<"\$GRANT"); SEQUENCE=\$((\$(jq .sequence <<<"\$GRANT") + 1))
 
   # he grabs
-  curl -H "Authorization: Bearer \$JWT" $address/v1/packets/\$PACKET/grab \\
+  curl -sS -H "Authorization: Bearer \$JWT" $address/v1/packets/\$PACKET/grab \\
     -d '{"group":7,"token":"'\$TOKEN'","sequence":'\$SEQUENCE'}'
-  curl -H "Authorization: Bearer \$JWT" $address/v1/balance
+  curl -sS -H "Authorization: Bearer \$JWT" $address/v1/balance
 
 Logs: $NODE/log    State: ./hongbao status    Proof: $hbctl check    Stop: ./hongbao down
 END
