@@ -199,11 +199,9 @@ load_oldest_snapshot(struct hbi_check *check, uint64_t oldest_seq,
 	char error[HB_JOURNAL_ERROR_BYTES])
 {
 	uint64_t seq[HB_SNAPSHOTS_MAX];
-	char snapshots[512];
 	int count;
 
-	hb_path(snapshots, check->options->config->node_directory, HB_PATH_SNAPSHOTS);
-	count = hb_snapshot_list(snapshots, seq);
+	count = hb_snapshot_list(check->directory, seq);
 	while (count > 0 && seq[count - 1] + 1 < oldest_seq)
 		count--;
 	if (count <= 0 || seq[count - 1] > check->options->cut_seq) {
@@ -213,7 +211,7 @@ load_oldest_snapshot(struct hbi_check *check, uint64_t oldest_seq,
 			oldest_seq);
 		return -ENOENT;
 	}
-	int rc = hb_snapshot_load_newest(snapshots, seq[count - 1], check->info.stream_id,
+	int rc = hb_snapshot_load_newest(check->directory, seq[count - 1], check->info.stream_id,
 		&check->state, &check->start, error);
 	if (rc == 0 && check->start.seq != seq[count - 1]) {
 		snprintf(error, HB_JOURNAL_ERROR_BYTES, "snapshot %" PRIu64 " is damaged",

@@ -168,7 +168,7 @@ bed_open(struct bed *bed, struct bed_server *server, const char *name, uint32_t 
 	snprintf(config->mysql_database, sizeof(config->mysql_database), "%s", name);
 	snprintf(config->mysql_user, sizeof(config->mysql_user), "root");
 	config->node_number = 7;
-	config->journal_segment_mib = 4;
+	config->journal_segment_mib = 1;
 	config->applier_interval_ms = 20;
 	assert_int_equal(mkdir(config->node_directory, 0755), 0);
 	world_open(&bed->world);
