@@ -13,6 +13,8 @@
 #include "shm/order_number.h"
 #include "shm/token.h"
 
+#define GROUP_MAX ((INT64_C(1) << 53) - 1) /* exact as a JSON number everywhere */
+
 static const struct hb_choice account_kinds[] = {
 	{"user", HB_ACCOUNT_USER}, {"enterprise", HB_ACCOUNT_ENTERPRISE}, {NULL, 0}};
 static const struct hb_choice channels[] = {{"manual", HB_SYSTEM_CLEARING_MANUAL}, {NULL, 0}};
@@ -135,7 +137,7 @@ packet_target_read(struct hb_fields *fields, uint32_t kind, union hb_any_frame *
 		hb_field_account(fields, "recipient", &frame->packet_create.recipient);
 		hb_field_integer_optional(fields, "count", 1, 1, &count);
 	} else {
-		hb_field_integer(fields, "group", 1, (int64_t)HB_ACCOUNT_MAX, &group);
+		hb_field_integer(fields, "group", 1, GROUP_MAX, &group);
 		hb_field_integer(fields, "count", 1, HB_PACKET_COUNT_MAX, &count);
 	}
 	frame->head.group = (uint64_t)group;

@@ -240,7 +240,7 @@ refuse_early(struct hb_http_server *server, struct MHD_Connection *connection,
 		return true;
 	}
 	if (exchange->uri_too_long) {
-		hb_http_error(reply, 414, "uri_too_long",
+		hb_http_error(reply, 400, "bad_request",
 			"path and query have at most %d characters", HB_HTTP_URI_LENGTH_MAX);
 		return true;
 	}
@@ -322,7 +322,7 @@ on_request(void *context, struct MHD_Connection *connection, const char *url, co
 		return MHD_YES;
 	}
 	if (exchange->body_too_long)
-		hb_http_error(&reply, 413, "body_too_long", "a body has at most %u bytes",
+		hb_http_error(&reply, 413, "too_large", "a body has at most %u bytes",
 			HB_HTTP_BODY_BYTES_MAX);
 	else
 		dispatch(server, connection, exchange, method, &reply);
