@@ -544,7 +544,7 @@ class Node:
         result = subprocess.run(
             ["mariadb", "--no-defaults", "-N", "-B", "-S", self.path("socket/mysql/mysql.sock"),
              "-u", "root", database, "-e", text],
-            capture_output=True, text=True, timeout=120)
+            capture_output=True, text=True, errors="replace", timeout=120)
         expect(result.returncode == 0, "SQL failed:", result.stderr)
         return [line.split("\t") for line in result.stdout.splitlines()]
 
