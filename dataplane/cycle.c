@@ -40,9 +40,12 @@ look_at_clocks(struct hb_lcore *lcore)
 	lcore->input.clock_stopped = hb_ledger_clock_stopped(&shared->clock);
 	lcore->input.storage_level =
 		atomic_load_explicit(&shared->journal->storage_level, memory_order_relaxed);
-	if (lcore->number == 0)
+	if (lcore->number == 0) {
 		atomic_store_explicit(&shared->node->storage_level, lcore->input.storage_level,
 			memory_order_relaxed);
+		atomic_store_explicit(&shared->node->clock_stopped, lcore->input.clock_stopped,
+			memory_order_relaxed);
+	}
 	atomic_store_explicit(&shared->node->lcore[lcore->number].heartbeat_ns, lcore->mono_ns,
 		memory_order_relaxed);
 }
@@ -284,9 +287,13 @@ sleep_ms_max(const struct hb_lcore *lcore)
 {
 	uint64_t into_second_ms = lcore->input.now_ns / 1000000 % 1000;
 
-	for (uint32_t i = 0; i < lcore->active_count; i++)
-		if (lcore->clients[lcore->active[i]].stalled)
+	/* Nobody wakes us when a client reads. One that has read everything waits for persist. */
+	for (uint32_t i = 0; i < lcore->active_count; i++) {
+		const struct hb_lcore_client *client = &lcore->clients[lcore->active[i]];
+
+		if (client->stalled && client->stalled_tail != client->reply.position)
 			return HB_SLEEP_STALLED_MS;
+	}
 	if (lcore->stopping)
 		return HB_SLEEP_STALLED_MS;
 	/* Deadlines fall on full seconds. */

@@ -19,13 +19,19 @@ due_s(const struct hb_packet *packet)
 int
 hb_deadlines_init(struct hb_deadlines *deadlines, const struct hb_partition *p, uint64_t now_s)
 {
+	uint64_t slots;
+
 	memset(deadlines, 0, sizeof(*deadlines));
 	deadlines->next_s = now_s;
 	deadlines->next = calloc(p->capacity.packets, sizeof(*deadlines->next));
 	deadlines->bucket = calloc(HB_DEADLINE_BUCKETS, sizeof(*deadlines->bucket));
 	if (deadlines->next == NULL || deadlines->bucket == NULL)
 		return -ENOMEM;
-	for (uint64_t slot = 0; p->head->packet_count != 0 && slot < p->capacity.packets; slot++)
+	/* Slots are given out in the order of the counter: none is used beyond it. */
+	slots = p->head->packet_counter + 1;
+	if (slots > p->capacity.packets)
+		slots = p->capacity.packets;
+	for (uint64_t slot = 0; slot < slots; slot++)
 		if (p->packets[slot].id != 0 && p->packets[slot].state == HB_PACKET_OPEN)
 			hb_deadlines_add(deadlines, p, &p->packets[slot]);
 	return 0;

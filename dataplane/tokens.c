@@ -28,11 +28,20 @@ hb_token_asks_free(struct hb_token_asks *asks)
 	memset(asks, 0, sizeof(*asks));
 }
 
+static uint8_t *
+waiting_of(struct hb_token_asks *asks, uint64_t user)
+{
+	return &asks->waiting[hb_mix64(user) % HB_TOKEN_ASK_BUCKETS];
+}
+
 bool
 hb_token_asks_push(struct hb_token_asks *asks, const struct hb_token_ask *ask)
 {
-	if (asks->count == HB_TOKEN_ASKS_MAX)
+	uint8_t *waiting = waiting_of(asks, ask->user);
+
+	if (asks->count == HB_TOKEN_ASKS_MAX || *waiting == HB_TOKEN_ASKS_OF_USER_MAX)
 		return false;
+	*waiting += 1;
 	asks->ask[(asks->first + asks->count) % HB_TOKEN_ASKS_MAX] = *ask;
 	asks->count++;
 	return true;
@@ -44,6 +53,7 @@ hb_token_asks_pop(struct hb_token_asks *asks, struct hb_token_ask *ask)
 	if (asks->count == 0)
 		return false;
 	*ask = asks->ask[asks->first];
+	*waiting_of(asks, ask->user) -= 1;
 	asks->first = (asks->first + 1) % HB_TOKEN_ASKS_MAX;
 	asks->count--;
 	return true;

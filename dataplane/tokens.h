@@ -19,6 +19,9 @@
 #include "shm/token.h"
 
 #define HB_TOKEN_COUNTER_MAX 9999 /* four digits in the token's text */
+#define HB_TOKEN_ASKS_OF_USER_MAX                                                                  \
+	16			  /* waiting at the same time, so that one cannot fill the queue */
+#define HB_TOKEN_ASK_BUCKETS 4096 /* of users, by hash */
 
 struct hb_token_ask {
 	uint64_t user;
@@ -31,13 +34,14 @@ struct hb_token_asks {
 	struct hb_token_ask *ask; /* HB_TOKEN_ASKS_MAX, a ring */
 	uint32_t first;
 	uint32_t count;
+	uint8_t waiting[HB_TOKEN_ASK_BUCKETS]; /* asks by hash of their user */
 };
 
 /** @return 0 or -ENOMEM */
 int hb_token_asks_init(struct hb_token_asks *asks);
 void hb_token_asks_free(struct hb_token_asks *asks);
 
-/** @return false when the queue is full */
+/** @return false when the queue is full, or too many asks of this user wait */
 bool hb_token_asks_push(struct hb_token_asks *asks, const struct hb_token_ask *ask);
 
 /** Take the oldest. @return false when there is none */

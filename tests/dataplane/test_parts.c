@@ -90,7 +90,7 @@ a_full_parking_has_no_room(void **state)
 static void
 every_packet_comes_up_once_when_it_is_due_and_not_before(void **state)
 {
-	struct hb_partition_head head = {.packet_count = PACKETS};
+	struct hb_partition_head head = {.packet_counter = PACKETS};
 	struct hb_packet *packets = calloc(PACKETS, sizeof(*packets));
 	struct hb_partition p = {.head = &head, .packets = packets, .capacity.packets = PACKETS};
 	uint64_t now_s = NOON / S, taken = 0;
@@ -124,7 +124,7 @@ every_packet_comes_up_once_when_it_is_due_and_not_before(void **state)
 static void
 after_a_pause_of_days_what_is_due_comes_at_once(void **state)
 {
-	struct hb_partition_head head = {.packet_count = 1};
+	struct hb_partition_head head = {.packet_counter = 1};
 	struct hb_packet packets[4] = {{.id = 1, .state = HB_PACKET_OPEN}};
 	struct hb_partition p = {.head = &head, .packets = packets, .capacity.packets = 4};
 	uint64_t now_s = NOON / S;
@@ -261,21 +261,29 @@ token_ids_are_never_repeated_whatever_the_clock_does(void **state)
 static void
 a_full_queue_of_asks_refuses_and_keeps_its_order(void **state)
 {
+	static uint64_t order[HB_TOKEN_ASKS_MAX];
 	struct hb_token_asks asks;
 	struct hb_token_ask ask = {.for_operation = HB_OP_TRANSFER};
+	uint32_t n = 0;
 
 	(void)state;
 	assert_int_equal(hb_token_asks_init(&asks), 0);
-	for (uint32_t i = 0; i < HB_TOKEN_ASKS_MAX; i++) {
-		ask.user = i;
-		assert_true(hb_token_asks_push(&asks, &ask));
+	for (uint64_t user = 0; asks.count < HB_TOKEN_ASKS_MAX; user++) {
+		ask.user = user;
+		if (hb_token_asks_push(&asks, &ask))
+			order[n++] = user;
 	}
 	assert_false(hb_token_asks_push(&asks, &ask));
 	for (uint32_t i = 0; i < HB_TOKEN_ASKS_MAX; i++) {
 		assert_true(hb_token_asks_pop(&asks, &ask));
-		assert_int_equal(ask.user, i);
+		assert_int_equal(ask.user, order[i]);
 	}
 	assert_false(hb_token_asks_pop(&asks, &ask));
+	for (uint32_t i = 0; i < HB_TOKEN_ASKS_OF_USER_MAX; i++)
+		assert_true(hb_token_asks_push(&asks, &ask));
+	assert_false(hb_token_asks_push(&asks, &ask)); /* one user cannot fill it */
+	assert_true(hb_token_asks_pop(&asks, &ask));
+	assert_true(hb_token_asks_push(&asks, &ask));
 	hb_token_asks_free(&asks);
 }
 
