@@ -280,6 +280,23 @@ def unknown_paths_and_methods_are_refused_as_json(node):
         expect(http_status == status and answer["message"], method, path, answer)
 
 
+def broken_requests_are_refused_as_json(node):
+    cases = (b"GET /v1/packets/%00%00/grab HTTP/1.1\r\nHost: x\r\n\r\n", b"rubbish\r\n\r\n",
+             b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 20000 + b"\r\n\r\n",
+             b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+             b"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n")
+    for case in cases:
+        with socket.create_connection(("127.0.0.1", node.port), timeout=5) as plain:
+            plain.sendall(case)
+            text = b""
+            try:
+                while chunk := plain.recv(4096):
+                    text += chunk
+            except ConnectionResetError:
+                pass  # behind the answer, as not everything was read
+        expect(b"bad_request" in text, case[:40], text[:300])
+
+
 def without_a_valid_token_the_answer_is_401(node):
     expired, foreign = jwt(1001, lifetime_s=-1), jwt(1001, secret=b"x" * 32)
     for path in ("/v1/balance", "/v1/orders", "/v1/statement?limit=3", "/v1/packets/sent"):
@@ -463,6 +480,7 @@ TESTS = [
     a_body_in_pieces_is_read_whole,
     a_body_above_4_kib_is_refused,
     unknown_paths_and_methods_are_refused_as_json,
+    broken_requests_are_refused_as_json,
     without_a_valid_token_the_answer_is_401,
     proxied_requests_carry_the_verified_user_and_never_the_clients_word,
     a_business_batch_of_a_hundred_kib_passes,
