@@ -9,6 +9,7 @@
  *   socket/     one folder per process, owned by its user: attach, link, admin, http sockets
  *   journal/    segments, superblock, snapshots               hongbao-persist, 0700
  *   mysql/      data directory of the private server          hongbao-mysql, 0700
+ *   mysql-tmp/  its temporary files                           hongbao-mysql, 0700
  *   log/        one file per process
  *   nginx/      pid file and temporary files of nginx
  */

@@ -22,6 +22,8 @@ skip-networking
 skip-name-resolve
 skip-symbolic-links
 local_infile = 0
+# Of its own: a server that starts removes the temporary files of others in a shared one.
+tmpdir = $NODE/mysql-tmp
 secure_file_priv = $NODE/mysql
 performance_schema = 0
 max_connections = 64
