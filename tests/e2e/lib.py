@@ -255,20 +255,22 @@ class Business:
                 raise Failure("business API %s %s does not answer: %s" % (method, path, what))
             time.sleep(0.2)
 
-    def items(self, path, items):
-        """Send items in batches of 1000; every one must be ok. @return their answers"""
+    def items(self, path, items, statuses=("ok",)):
+        """Send items in batches of 1000; each must be answered by one of the statuses.
+        @return their answers"""
         answers = []
         for first in range(0, len(items), 1000):
             code, value = self.retried("POST", path, {"items": items[first:first + 1000]})
             expect(code in (200, 201, 202), path, "answered", code, value)
             for answer in value["items"]:
-                expect(answer.get("status", "ok") == "ok", path, "item answered", answer)
+                expect(answer.get("status", "ok") in statuses, path, "item answered", answer)
             answers.extend(value["items"])
         return answers
 
     def open_accounts(self, accounts, kind="user"):
         return self.items("/business/v1/accounts",
-                          [{"account": account, "kind": kind} for account in accounts])
+                          [{"account": account, "kind": kind} for account in accounts],
+                          ("ok", "account_exists"))
 
     def credit(self, amounts):
         """@param amounts: pairs of account and fen"""
