@@ -38,6 +38,11 @@ static const struct hbctl_option token_user_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option order_options[] = {
+	{"--account", "N", false, "whose order it is: ask the engine first"},
+	{NULL, NULL, false, NULL},
+};
+
 static const struct hbctl_option check_options[] = {
 	{"--offline", NULL, false, "without the dataplane: journal and MySQL only"},
 	{"--journal-only", NULL, false, "do not compare with MySQL either"},
@@ -110,9 +115,8 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "account",
 		.arguments = "ACCOUNT",
 		.summary = "balance of an account",
-		.details =
-			"From the engine; from MySQL through control when the dataplane is down.\n"
-			"The answer says where it comes from and up to which journal sequence.",
+		.details = "From the engine; through control when the dataplane does not answer.\n"
+			   "The answer says where it comes from and up to which journal sequence.",
 		.example = "hbctl account 1001",
 		.needs_node = true,
 		.run = hbctl_run_account,
@@ -122,7 +126,8 @@ const struct hbctl_command hbctl_commands[] = {
 		.arguments = "ID",
 		.summary = "a packet with its claims",
 		.details = "ID is 16 hexadecimal digits. From the engine while it is in memory,\n"
-			   "from MySQL afterwards. Seed and luckiest share are shown once it is\n"
+			   "from MySQL through control afterwards. Seed and luckiest share are "
+			   "shown once it is\n"
 			   "sold out or closed.",
 		.example = "hbctl packet 0110000000000001",
 		.needs_node = true,
@@ -133,10 +138,14 @@ const struct hbctl_command hbctl_commands[] = {
 		.arguments = "NUMBER",
 		.summary = "an order, and what its number says",
 		.details =
-			"NUMBER is 32 digits: business, version, node, allocator, user digits,\n"
-			"time and sequence. The fields are decoded in any case; the order itself\n"
-			"comes from the engine while it is open, from MySQL afterwards.",
-		.example = "hbctl order 20101020123202611231600001230000",
+			"NUMBER is 32 digits: business, version, node, allocator, user digits, "
+			"time\n"
+			"and sequence. They are decoded in any case; the order itself comes from\n"
+			"MySQL through control. The engine has recharge orders, too: name their\n"
+			"account and it is asked first.",
+		.example = "hbctl order 10107126124202611231635016300000\n"
+			   "hbctl order 10107126124202611231635016300000 --account 1001",
+		.options = order_options,
 		.needs_node = true,
 		.run = hbctl_run_order,
 	},

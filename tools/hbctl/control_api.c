@@ -136,7 +136,9 @@ hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 			(int)strcspn(body.text == NULL ? "" : body.text, "\r\n"),
 			body.text == NULL ? "" : body.text);
 	free(body.text);
-	return status == 200 ? 0 : -EIO;
+	if (status < 0)
+		return -EIO;
+	return status == 200 ? 0 : -EAGAIN;
 }
 
 int

@@ -215,7 +215,8 @@ int hbctl_become_persist(const struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES
  */
 json_t *hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path,
 	const char *body, int *status, char error[HBCTL_ERROR_BYTES]);
-/** GET of the front's /health. @return 0 when it answered 200 */
+/** GET of the front's /health. @return 0 when it answered 200, -EAGAIN something else, -EIO nothing
+ */
 int hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
 /** Connect to a Unix socket to see who listens. @return 0 with its pid, or -errno */
 int hbctl_probe_unix(const char *path, int *pid);

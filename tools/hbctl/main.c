@@ -2,7 +2,7 @@
 /*
  * hbctl: parse, load the configuration, run one verb, let go of everything.
  */
-#include <locale.h>
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -69,7 +69,7 @@ main(int argc, char **argv)
 	hbctl_engine_close(&hbctl);
 	hbctl_persist_close(&hbctl);
 	curl_global_cleanup();
-	if (fflush(stdout) != 0 && result == HBCTL_OK)
+	if (fflush(stdout) != 0 && errno != EPIPE && result == HBCTL_OK)
 		result = HBCTL_WRONG;
 	return result;
 }

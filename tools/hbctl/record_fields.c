@@ -363,7 +363,7 @@ field_json(const struct hb_record *record, const struct field *field)
 	default:
 		break;
 	}
-	if (read_number(record, field) == 0 && field->kind != FEN)
+	if (read_number(record, field) == 0 && field->kind != FEN && field->kind != HASH)
 		return NULL;
 	if (field->kind != ID && field->kind != HASH)
 		return json_integer((json_int_t)read_number(record, field));

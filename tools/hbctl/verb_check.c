@@ -284,6 +284,14 @@ unproved(struct hbctl *hbctl, int exit_code, const char *what, const char *error
 	return exit_code;
 }
 
+static void
+append(char error[HBCTL_ERROR_BYTES], const char *more)
+{
+	size_t length = strlen(error);
+
+	snprintf(error + length, HBCTL_ERROR_BYTES - length, "%s", more);
+}
+
 static int
 ask_partition(struct hbctl *hbctl, enum hb_operation operation, uint32_t partition,
 	char error[HBCTL_ERROR_BYTES])
@@ -320,11 +328,12 @@ ask_engine(struct hbctl *hbctl, json_t *violations)
 	say(hbctl, "marking 16 partitions");
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT && result == 0 && !interrupted; p++)
 		result = ask_partition(hbctl, HB_OP_MARK, p, error);
-	if (result != 0)
-		return unproved(hbctl, HBCTL_UNREACHABLE,
-			"the dataplane does not answer (if it ended by itself, its log says why: a "
-			"failed memory audit does that); --offline checks journal and MySQL alone",
-			error);
+	if (result != 0) {
+		if (result != -EACCES)
+			append(error, "; when it ended by itself its log says why (a failed memory "
+				      "audit ends it); --offline checks journal and MySQL alone");
+		return unproved(hbctl, HBCTL_UNREACHABLE, "the dataplane does not answer", error);
+	}
 	say(hbctl, "auditing the engine's memory");
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT && !interrupted; p++) {
 		result = ask_partition(hbctl, HB_OP_AUDIT, p, error);

@@ -4,6 +4,7 @@
  * asks and prints.
  */
 #include <ctype.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "tools/hbctl/hbctl.h"
@@ -22,35 +23,34 @@ control_refused(struct hbctl *hbctl, json_t *answer, int status)
 	return result;
 }
 
-/* "key=value" pairs of what control tells about a job. */
+static const char *
+job_state(const json_t *job)
+{
+	if (json_is_true(json_object_get(job, "running")))
+		return "running";
+	if (hbctl_json_i64(job, "runs") == 0)
+		return "-";
+	if (!json_is_true(json_object_get(job, "ok")))
+		return "failed";
+	return json_is_true(json_object_get(job, "alarm")) ? "ALARM" : "ok";
+}
+
 static void
 print_job(struct hbctl *hbctl, const json_t *job)
 {
-	const char *key;
-	json_t *value;
+	char when[HBCTL_TIME_BYTES];
 
-	fprintf(hbctl->out, "%-24s", hbctl_json_text(job, "name"));
-	json_object_foreach((json_t *)(uintptr_t)job, key, value)
-	{
-		size_t length = strlen(key);
-		char when[HBCTL_TIME_BYTES];
+	hbctl_time(when, (uint64_t)hbctl_json_i64(job, "last_run_ms"));
+	fprintf(hbctl->out, "%-22s %-8s %8" PRId64 " s  %-24s %8" PRId64 "  %s\n",
+		hbctl_json_text(job, "name"), job_state(job), hbctl_json_i64(job, "interval_s"),
+		when, hbctl_json_i64(job, "found"), hbctl_json_text(job, "result"));
+}
 
-		if (strcmp(key, "name") == 0)
-			continue;
-		if (json_is_integer(value) && length > 3 && strcmp(key + length - 3, "_ms") == 0 &&
-			json_integer_value(value) > INT64_C(1000000000000)) {
-			hbctl_time(when, (uint64_t)json_integer_value(value));
-			fprintf(hbctl->out, "  %.*s=%s", (int)length - 3, key, when);
-		} else if (json_is_integer(value)) {
-			fprintf(hbctl->out, "  %s=%" JSON_INTEGER_FORMAT, key,
-				json_integer_value(value));
-		} else if (json_is_string(value)) {
-			fprintf(hbctl->out, "  %s=%s", key, json_string_value(value));
-		} else if (json_is_boolean(value)) {
-			fprintf(hbctl->out, "  %s=%s", key, json_is_true(value) ? "yes" : "no");
-		}
-	}
-	fputc('\n', hbctl->out);
+static void
+print_job_head(struct hbctl *hbctl)
+{
+	fprintf(hbctl->out, "%-22s %-8s %10s  %-24s %8s  %s\n", "job", "state", "every", "last run",
+		"found", "result");
 }
 
 int
@@ -74,6 +74,7 @@ hbctl_run_jobs(struct hbctl *hbctl)
 		json_decref(answer);
 		return HBCTL_OK;
 	}
+	print_job_head(hbctl);
 	json_array_foreach(json_is_array(answer) ? answer : json_object_get(answer, "jobs"), index,
 		job) print_job(hbctl, job);
 	json_decref(answer);
@@ -120,7 +121,7 @@ hbctl_run_job(struct hbctl *hbctl)
 		hbctl_print_json(hbctl, answer);
 		return HBCTL_OK;
 	}
-	json_object_set_new(answer, "name", json_string(name));
+	print_job_head(hbctl);
 	print_job(hbctl, answer);
 	json_decref(answer);
 	return HBCTL_OK;

@@ -29,8 +29,8 @@ open_failed(struct hbctl *hbctl, const char *directory, int result, const char *
 {
 	if (result == -EBADMSG)
 		return hbctl_fail(hbctl, HBCTL_WRONG, "%s", error);
-	return hbctl_fail(hbctl, HBCTL_USAGE, "%.300s: %s%s", directory,
-		error[0] == '\0' ? strerror(-result) : error,
+	return hbctl_fail(hbctl, HBCTL_USAGE, "%s%s%s%s", error[0] == '\0' ? directory : "",
+		error[0] == '\0' ? ": " : "", error[0] == '\0' ? strerror(-result) : error,
 		result == -EACCES ? "; run hbctl as root" : "");
 }
 
@@ -103,9 +103,9 @@ print_verified(struct hbctl *hbctl, const struct walk *walk, const struct hb_jou
 		walk->records, walk->frames, walk->first_seq, walk->last_seq);
 	fprintf(hbctl->out,
 		"segments %" PRIu64 " to %" PRIu64 ", %" PRIu64 " epoch(s), the last is %" PRIu64
-		"\nend      %s in segment %" PRIu64 " at %" PRIu64 "\nchain    ",
+		"\nend      segment %" PRIu64 ", offset %" PRIu64 ": %s\nchain    ",
 		info->first_segment, tail->segment_number, walk->epochs, walk->last_epoch,
-		tail->reason, tail->segment_number, tail->segment_offset);
+		tail->segment_number, tail->segment_offset, tail->reason);
 	for (size_t i = 0; i < sizeof(tail->chain); i++)
 		fprintf(hbctl->out, "%02x", tail->chain[i]);
 	fputc('\n', hbctl->out);

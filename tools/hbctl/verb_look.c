@@ -12,68 +12,122 @@
 #include "shm/order_number.h"
 #include "tools/hbctl/hbctl.h"
 
-/* What control says about it, printed as it comes. `engine_error` is why the engine did not. */
+/*
+ * What control says about it. Its answers have the engine's names; `status` becomes `ok`.
+ * @param engine_error why the engine did not say it, "" when it was not asked
+ * @return HBCTL_OK with *answer, or the exit code of what was said
+ */
 static int
-ask_control(struct hbctl *hbctl, const char *path, const char *engine_error, json_t *more)
+ask_control(struct hbctl *hbctl, const char *path, const char *engine_error, json_t **answer)
 {
+	const char *prefix = engine_error[0] == '\0' ? "" : "engine: ";
+	const char *separator = engine_error[0] == '\0' ? "" : "; control: ";
 	char error[HBCTL_ERROR_BYTES] = "";
 	int status = 0;
-	json_t *answer = hbctl_control_call(hbctl, "GET", path, NULL, &status, error);
-	const char *key;
-	json_t *value;
+	json_t *got = hbctl_control_call(hbctl, "GET", path, NULL, &status, error);
 
-	if (answer == NULL) {
-		json_decref(more);
-		return hbctl_fail(
-			hbctl, HBCTL_UNREACHABLE, "engine: %s; MySQL: %s", engine_error, error);
-	}
+	if (got == NULL)
+		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s%s%s%s", prefix, engine_error,
+			separator, error);
 	if (status != 200) {
-		const char *message = hbctl_json_text(answer, "message");
+		const char *message = hbctl_json_text(got, "message");
 		int result = hbctl_fail(hbctl, status >= 500 ? HBCTL_UNREACHABLE : HBCTL_WRONG,
-			"engine: %s; MySQL: %s (HTTP %d)", engine_error,
-			message[0] == '\0' ? hbctl_json_text(answer, "status") : message, status);
+			"%s%s%s%s", prefix, engine_error, separator,
+			message[0] == '\0' ? hbctl_json_text(got, "status") : message);
 
-		json_decref(answer);
-		json_decref(more);
+		json_decref(got);
 		return result;
 	}
-	json_object_set_new(more, "ok", json_true());
-	json_object_set_new(more, "source", json_string("mysql"));
-	json_object_update_missing(more, answer);
-	json_decref(answer);
+	*answer = json_pack("{s:b, s:s}", "ok", 1, "source", "control");
+	json_object_del(got, "status");
+	json_object_update(*answer, got);
+	json_decref(got);
+	return HBCTL_OK;
+}
+
+static void
+print_money_line(struct hbctl *hbctl, const char *name, const json_t *object, const char *key)
+{
+	char money[HBCTL_MONEY_BYTES];
+
+	if (json_object_get(object, key) == NULL)
+		return;
+	hbctl_money(money, hbctl_json_i64(object, key));
+	fprintf(hbctl->out, "%-11s%s yuan\n", name, money);
+}
+
+static void
+print_time_line(struct hbctl *hbctl, const char *name, const json_t *object, const char *key)
+{
+	char when[HBCTL_TIME_BYTES];
+
+	if (json_object_get(object, key) == NULL)
+		return;
+	hbctl_time(when, (uint64_t)hbctl_json_i64(object, key));
+	fprintf(hbctl->out, "%-11s%s\n", name, when);
+}
+
+static void
+print_account_line(struct hbctl *hbctl, const char *name, const json_t *object, const char *key)
+{
+	char account[HBCTL_NAME_BYTES];
+
+	if (hbctl_json_i64(object, key) == 0)
+		return;
+	hbctl_account_name(account, (uint64_t)hbctl_json_i64(object, key));
+	fprintf(hbctl->out, "%-11s%s\n", name, account);
+}
+
+static void
+print_text_line(struct hbctl *hbctl, const char *name, const json_t *object)
+{
+	if (hbctl_json_text(object, name)[0] != '\0')
+		fprintf(hbctl->out, "%-11s%s\n", name, hbctl_json_text(object, name));
+}
+
+static void
+print_source(struct hbctl *hbctl, const json_t *object)
+{
+	fprintf(hbctl->out, "source     %s, sequence %" PRId64 "\n",
+		hbctl_json_text(object, "source"), hbctl_json_i64(object, "as_of_seq"));
+}
+
+/* Print as JSON or by `print`, and free. */
+static int
+show(struct hbctl *hbctl, json_t *object, void (*print)(struct hbctl *hbctl, const json_t *object))
+{
 	if (hbctl->json) {
-		hbctl_print_json(hbctl, more);
+		hbctl_print_json(hbctl, object);
 		return HBCTL_OK;
 	}
-	json_object_foreach(more, key, value)
-	{
-		char money[HBCTL_MONEY_BYTES];
-		size_t length = strlen(key);
-		char *text;
-
-		if (json_is_integer(value) && length > 4 && strcmp(key + length - 4, "_fen") == 0) {
-			hbctl_money(money, json_integer_value(value));
-			fprintf(hbctl->out, "%-14.*s %s\n", (int)length - 4, key, money);
-			continue;
-		}
-		text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-		fprintf(hbctl->out, "%-14s %s\n", key, text == NULL ? "" : text);
-		free(text);
-	}
-	json_decref(more);
+	print(hbctl, object);
+	json_decref(object);
 	return HBCTL_OK;
+}
+
+static void
+print_account(struct hbctl *hbctl, const json_t *account)
+{
+	uint64_t number = (uint64_t)hbctl_json_i64(account, "account");
+
+	fprintf(hbctl->out, "account    %" PRIu64 " (partition %" PRIu32 ")\n", number,
+		hb_partition_of(number));
+	print_money_line(hbctl, "available", account, "available_fen");
+	print_money_line(hbctl, "frozen", account, "frozen_fen");
+	print_source(hbctl, account);
 }
 
 int
 hbctl_run_account(struct hbctl *hbctl)
 {
 	_Alignas(8) uint8_t room[HB_REPLY_BYTES_MAX];
-	const struct hb_reply *reply = (const struct hb_reply *)(void *)room;
+	struct hb_reply *reply = (struct hb_reply *)(void *)room;
 	struct hb_frame frame;
 	char error[HBCTL_ERROR_BYTES] = "";
 	char path[64];
-	char money[HBCTL_MONEY_BYTES];
+	json_t *answer = NULL;
 	uint64_t account;
+	int result;
 
 	if (!hbctl_parse_account(hbctl->positional[0], &account))
 		return hbctl_fail(hbctl, HBCTL_USAGE,
@@ -82,27 +136,20 @@ hbctl_run_account(struct hbctl *hbctl)
 	memset(&frame, 0, sizeof(frame));
 	frame.operation = HB_OP_BALANCE;
 	frame.target = frame.user = account;
-	snprintf(path, sizeof(path), "/accounts/%" PRIu64, account);
-	if (hbctl_engine_call(hbctl, &frame, sizeof(frame), (struct hb_reply *)(void *)room,
-		    HBCTL_CALL_TIMEOUT_MS, error) != 0)
-		return ask_control(hbctl, path, error, json_object());
+	if (hbctl_engine_call(hbctl, &frame, sizeof(frame), reply, HBCTL_CALL_TIMEOUT_MS, error) !=
+		0) {
+		snprintf(path, sizeof(path), "/accounts/%" PRIu64, account);
+		result = ask_control(hbctl, path, error, &answer);
+		return result != HBCTL_OK ? result : show(hbctl, answer, print_account);
+	}
 	if (reply->status != HB_STATUS_OK) /* accounts are never removed: MySQL knows no more */
 		return hbctl_refused(hbctl, "account", reply->status);
-	if (hbctl->json) {
-		hbctl_print_json(hbctl, json_pack("{s:b, s:s, s:I, s:I, s:I, s:I}", "ok", 1,
-						"source", "engine", "account", (json_int_t)account,
-						"available_fen", (json_int_t)reply->amount_fen,
-						"frozen_fen", (json_int_t)reply->other_fen,
-						"as_of_seq", (json_int_t)reply->as_of_seq));
-		return HBCTL_OK;
-	}
-	hbctl_money(money, reply->amount_fen);
-	fprintf(hbctl->out, "account    %" PRIu64 " (partition %" PRIu32 ")\navailable  %s yuan\n",
-		account, hb_partition_of(account), money);
-	hbctl_money(money, reply->other_fen);
-	fprintf(hbctl->out, "frozen     %s yuan\nsource     engine, sequence %" PRIu64 "\n", money,
-		reply->as_of_seq);
-	return HBCTL_OK;
+	return show(hbctl,
+		json_pack("{s:b, s:s, s:I, s:I, s:I, s:I}", "ok", 1, "source", "engine", "account",
+			(json_int_t)account, "available_fen", (json_int_t)reply->amount_fen,
+			"frozen_fen", (json_int_t)reply->other_fen, "as_of_seq",
+			(json_int_t)reply->as_of_seq),
+		print_account);
 }
 
 /* The packet's head; claims are added page by page. */
@@ -120,7 +167,7 @@ detail_json(const struct hb_reply_detail *d)
 	} numbers[] = {{"sender", d->sender}, {"group", d->group}, {"recipient", d->recipient},
 		{"total_fen", (uint64_t)d->total_fen}, {"left_fen", (uint64_t)d->left_fen},
 		{"refunded_fen", (uint64_t)d->refunded_fen}, {"count", d->share_count},
-		{"taken_count", d->taken_count}, {"created_ms", d->created_ms},
+		{"taken", d->taken_count}, {"created_ms", d->created_ms},
 		{"deadline_ms", d->deadline_ms}, {"as_of_seq", d->head.as_of_seq}};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -194,15 +241,6 @@ fetch_packet(struct hbctl *hbctl, uint64_t id, json_t **packet, uint16_t *status
 }
 
 static void
-print_money_line(struct hbctl *hbctl, const char *name, int64_t fen)
-{
-	char money[HBCTL_MONEY_BYTES];
-
-	hbctl_money(money, fen);
-	fprintf(hbctl->out, "%-11s%s yuan\n", name, money);
-}
-
-static void
 print_claims(struct hbctl *hbctl, const json_t *packet)
 {
 	const json_t *luckiest = json_object_get(packet, "luckiest");
@@ -227,42 +265,62 @@ print_claims(struct hbctl *hbctl, const json_t *packet)
 static void
 print_packet(struct hbctl *hbctl, const json_t *p)
 {
-	char when[HBCTL_TIME_BYTES];
-
 	fprintf(hbctl->out, "packet     %s  %s, %s\n", hbctl_json_text(p, "packet"),
 		hbctl_json_text(p, "kind"), hbctl_json_text(p, "state"));
-	fprintf(hbctl->out, "sender     %" PRId64 "\n", hbctl_json_i64(p, "sender"));
-	if (hbctl_json_i64(p, "group") != 0)
-		fprintf(hbctl->out, "group      %" PRId64 "\n", hbctl_json_i64(p, "group"));
-	if (hbctl_json_i64(p, "recipient") != 0)
-		fprintf(hbctl->out, "recipient  %" PRId64 "\n", hbctl_json_i64(p, "recipient"));
-	print_money_line(hbctl, "total", hbctl_json_i64(p, "total_fen"));
-	print_money_line(hbctl, "left", hbctl_json_i64(p, "left_fen"));
-	print_money_line(hbctl, "refunded", hbctl_json_i64(p, "refunded_fen"));
+	print_account_line(hbctl, "sender", p, "sender");
+	print_account_line(hbctl, "group", p, "group");
+	print_account_line(hbctl, "recipient", p, "recipient");
+	print_money_line(hbctl, "total", p, "total_fen");
+	print_money_line(hbctl, "left", p, "left_fen");
+	print_money_line(hbctl, "refunded", p, "refunded_fen");
 	fprintf(hbctl->out, "shares     %" PRId64 " of %" PRId64 " taken, %s\n",
-		hbctl_json_i64(p, "taken_count"), hbctl_json_i64(p, "count"),
+		hbctl_json_i64(p, "taken"), hbctl_json_i64(p, "count"),
 		hbctl_json_text(p, "algorithm"));
-	hbctl_time(when, (uint64_t)hbctl_json_i64(p, "created_ms"));
-	fprintf(hbctl->out, "created    %s\n", when);
-	hbctl_time(when, (uint64_t)hbctl_json_i64(p, "deadline_ms"));
-	fprintf(hbctl->out, "deadline   %s\n", when);
-	if (json_object_get(p, "greeting") != NULL)
-		fprintf(hbctl->out, "greeting   %s\n", hbctl_json_text(p, "greeting"));
-	fprintf(hbctl->out, "commitment %s\n", hbctl_json_text(p, "commitment"));
-	if (json_object_get(p, "seed") != NULL)
-		fprintf(hbctl->out, "seed       %s\n", hbctl_json_text(p, "seed"));
-	fprintf(hbctl->out, "source     engine, sequence %" PRId64 "\n",
-		hbctl_json_i64(p, "as_of_seq"));
+	print_time_line(hbctl, "created", p, "created_ms");
+	print_time_line(hbctl, "deadline", p, "deadline_ms");
+	print_text_line(hbctl, "greeting", p);
+	print_text_line(hbctl, "commitment", p);
+	print_text_line(hbctl, "seed", p);
+	print_source(hbctl, p);
 	if (json_array_size(json_object_get(p, "claims")) > 0)
 		fprintf(hbctl->out, "\n share              user        amount  time\n");
 	print_claims(hbctl, p);
+}
+
+/* All pages of a packet from control. */
+static int
+packet_from_control(struct hbctl *hbctl, uint64_t id, const char *engine_error, json_t **packet)
+{
+	bool more = true;
+
+	while (more) {
+		json_t *claims = json_object_get(*packet, "claims");
+		json_t *page = NULL;
+		char path[64];
+		int result;
+
+		snprintf(path, sizeof(path), "/packets/%016" PRIx64 "?after=%zu", id,
+			json_array_size(claims));
+		result = ask_control(hbctl, path, engine_error, &page);
+		if (result != HBCTL_OK)
+			return result;
+		more = json_is_true(json_object_get(page, "more")) &&
+		       json_array_size(json_object_get(page, "claims")) > 0;
+		json_object_del(page, "more");
+		if (*packet == NULL) {
+			*packet = page;
+			continue;
+		}
+		json_array_extend(claims, json_object_get(page, "claims"));
+		json_decref(page);
+	}
+	return HBCTL_OK;
 }
 
 int
 hbctl_run_packet(struct hbctl *hbctl)
 {
 	char error[HBCTL_ERROR_BYTES] = "";
-	char path[64];
 	json_t *packet = NULL;
 	uint16_t status = HB_STATUS_OK;
 	uint64_t id;
@@ -272,24 +330,19 @@ hbctl_run_packet(struct hbctl *hbctl)
 		return hbctl_fail(hbctl, HBCTL_USAGE,
 			"'%s' is not a packet: 16 hexadecimal digits beginning with 01",
 			hbctl->positional[0]);
-	snprintf(path, sizeof(path), "/packets/%016" PRIx64, id);
 	result = fetch_packet(hbctl, id, &packet, &status, error);
 	if (result != 0 || status == HB_STATUS_PACKET_UNKNOWN) {
 		json_decref(packet);
-		return ask_control(
-			hbctl, path, result != 0 ? error : hb_status_advice(status), json_object());
+		packet = NULL;
+		result = packet_from_control(
+			hbctl, id, result != 0 ? error : hb_status_advice(status), &packet);
+	} else if (status != HB_STATUS_OK) {
+		result = hbctl_refused(hbctl, "packet", status);
 	}
-	if (status != HB_STATUS_OK) {
-		json_decref(packet);
-		return hbctl_refused(hbctl, "packet", status);
-	}
-	if (hbctl->json) {
-		hbctl_print_json(hbctl, packet);
-		return HBCTL_OK;
-	}
-	print_packet(hbctl, packet);
+	if (result == HBCTL_OK)
+		return show(hbctl, packet, print_packet);
 	json_decref(packet);
-	return HBCTL_OK;
+	return result;
 }
 
 static json_t *
@@ -304,79 +357,96 @@ number_json(const char *text, const struct hb_order_number *n)
 }
 
 static void
-print_number(struct hbctl *hbctl, const struct hb_order_number *n)
+print_number(struct hbctl *hbctl, const json_t *order)
 {
-	char when[HBCTL_TIME_BYTES];
-
-	hbctl_time(when, hb_stamp_ms(n->stamp));
 	fprintf(hbctl->out,
-		"business   %02u %s\nversion    %u\nnode       %02u\nallocator  %02u\n"
-		"user       %04u (table order_%02u)\ntime       %s\nsequence   %04u\n",
-		n->business, hbctl_business_name(n->business), n->version, n->node, n->allocator,
-		n->user_digits, n->user_digits % HB_PARTITION_COUNT, when,
-		hb_stamp_sequence(n->stamp));
+		"business   %02" PRId64 " %s\nversion    %" PRId64 "\nnode       %02" PRId64
+		"\nallocator  %02" PRId64 "\nuser       %04" PRId64 " (table order_%02" PRId64
+		")\n",
+		hbctl_json_i64(order, "business"), hbctl_json_text(order, "business_name"),
+		hbctl_json_i64(order, "version"), hbctl_json_i64(order, "node"),
+		hbctl_json_i64(order, "allocator"), hbctl_json_i64(order, "user_digits"),
+		hbctl_json_i64(order, "table"));
+	print_time_line(hbctl, "time", order, "time_ms");
+	fprintf(hbctl->out, "sequence   %04" PRId64 "\n", hbctl_json_i64(order, "sequence"));
 }
 
 static void
-print_order(struct hbctl *hbctl, json_t *number, const struct hb_reply_order *order)
+print_order(struct hbctl *hbctl, const json_t *order)
 {
-	const struct {
-		const char *key;
-		int64_t value;
-	} numbers[] = {{"account", (int64_t)order->account}, {"amount_fen", order->head.amount_fen},
-		{"settled_fen", order->settled_fen}, {"as_of_seq", (int64_t)order->head.as_of_seq}};
+	print_account_line(hbctl, "account", order, "account");
+	print_money_line(hbctl, "amount", order, "amount_fen");
+	print_money_line(hbctl, "settled", order, "settled_fen");
+	print_text_line(hbctl, "state", order);
+	print_text_line(hbctl, "packet", order);
+	print_account_line(hbctl, "peer", order, "peer");
+	print_source(hbctl, order);
+}
 
-	if (!hbctl->json) {
-		fprintf(hbctl->out, "account    %" PRIu64 "\n", order->account);
-		print_money_line(hbctl, "amount", order->head.amount_fen);
-		print_money_line(hbctl, "settled", order->settled_fen);
-		fprintf(hbctl->out, "state      %s\nsource     engine, sequence %" PRIu64 "\n",
-			hbctl_order_state_name(order->state), order->head.as_of_seq);
-		json_decref(number);
-		return;
+/* The engine keeps recharge orders, and wants to know whose. @return 0 with *answer, or -errno */
+static int
+order_from_engine(struct hbctl *hbctl, const struct hb_order_number *number, uint64_t account,
+	json_t **answer, char error[HBCTL_ERROR_BYTES])
+{
+	_Alignas(8) uint8_t room[HB_REPLY_BYTES_MAX];
+	struct hb_reply_order *order = (struct hb_reply_order *)(void *)room;
+	struct hb_frame_order frame;
+	int result;
+
+	memset(&frame, 0, sizeof(frame));
+	frame.head.operation = HB_OP_ORDER_QUERY;
+	frame.head.target = account;
+	frame.order_stamp = number->stamp;
+	result = hbctl_engine_call(
+		hbctl, &frame.head, sizeof(frame), &order->head, HBCTL_CALL_TIMEOUT_MS, error);
+	if (result != 0)
+		return result;
+	if (order->head.status != HB_STATUS_OK || order->head.length < sizeof(*order) ||
+		order->business != number->business) {
+		snprintf(error, HBCTL_ERROR_BYTES, "%s", hb_status_advice(HB_STATUS_ORDER_UNKNOWN));
+		return -ENOENT;
 	}
-	json_object_set_new(number, "ok", json_true());
-	json_object_set_new(number, "source", json_string("engine"));
-	json_object_set_new(number, "state", json_string(hbctl_order_state_name(order->state)));
-	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-		json_object_set_new(number, numbers[i].key, json_integer(numbers[i].value));
-	hbctl_print_json(hbctl, number);
+	*answer = json_pack("{s:b, s:s, s:I, s:I, s:I, s:s, s:I}", "ok", 1, "source", "engine",
+		"account", (json_int_t)order->account, "amount_fen",
+		(json_int_t)order->head.amount_fen, "settled_fen", (json_int_t)order->settled_fen,
+		"state", hbctl_order_state_name(order->state), "as_of_seq",
+		(json_int_t)order->head.as_of_seq);
+	return 0;
 }
 
 int
 hbctl_run_order(struct hbctl *hbctl)
 {
-	_Alignas(8) uint8_t room[HB_REPLY_BYTES_MAX];
-	struct hb_reply_order *order = (struct hb_reply_order *)(void *)room;
 	const char *text = hbctl->positional[0];
-	struct hb_frame_order frame;
+	const char *owner = hbctl_option_value(hbctl, "--account");
 	struct hb_order_number number;
 	char error[HBCTL_ERROR_BYTES] = "";
 	char path[64];
-	int result;
+	json_t *answer = NULL;
+	json_t *fields;
+	uint64_t account = 0;
+	int result = HBCTL_OK;
 
 	if (strlen(text) != HB_ORDER_NUMBER_LENGTH || !hb_order_number_parse(text, &number))
 		return hbctl_fail(hbctl, HBCTL_USAGE,
 			"'%s' is not an order number: %d digits of version 1", text,
 			HB_ORDER_NUMBER_LENGTH);
-	memset(&frame, 0, sizeof(frame));
-	frame.head.operation = HB_OP_ORDER_QUERY;
-	frame.head.target = hb_system_account(HB_SYSTEM_CLEARING_MANUAL, number.allocator);
-	frame.order_stamp = number.stamp;
-	if (!hbctl->json)
-		print_number(hbctl, &number);
-	result = hbctl_engine_call(
-		hbctl, &frame.head, sizeof(frame), &order->head, HBCTL_CALL_TIMEOUT_MS, error);
-	if (result == 0 && order->head.status == HB_STATUS_OK &&
-		order->head.length >= sizeof(*order) && order->business == number.business) {
-		print_order(hbctl, number_json(text, &number), order);
-		return HBCTL_OK;
+	if (owner != NULL && (!hbctl_parse_account(owner, &account) ||
+				     hb_account_digits(account) != number.user_digits))
+		return hbctl_fail(hbctl, HBCTL_USAGE,
+			"--account %s is not whose number this is: its user digits would differ",
+			owner);
+	fields = number_json(text, &number);
+	if (!hbctl->json) /* worth something in any case */
+		print_number(hbctl, fields);
+	if (owner == NULL || order_from_engine(hbctl, &number, account, &answer, error) != 0) {
+		snprintf(path, sizeof(path), "/orders/%s", text);
+		result = ask_control(hbctl, path, error, &answer);
 	}
-	if (result == 0)
-		snprintf(error, sizeof(error), "%s",
-			order->head.status == HB_STATUS_OK ? "there is no such order"
-							   : hb_status_advice(order->head.status));
-	snprintf(path, sizeof(path), "/orders/%s", text);
-	return ask_control(
-		hbctl, path, error, hbctl->json ? number_json(text, &number) : json_object());
+	if (result == HBCTL_OK && hbctl->json) {
+		json_object_update_missing(answer, fields);
+		json_object_set(answer, "business", json_object_get(fields, "business"));
+	}
+	json_decref(fields);
+	return result == HBCTL_OK ? show(hbctl, answer, print_order) : result;
 }

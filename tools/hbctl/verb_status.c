@@ -15,11 +15,26 @@
 #define STATUS_TIMEOUT_MS    3000
 #define HEARTBEAT_AGE_NS_MAX UINT64_C(2000000000) /* a sleeping lcore wakes at least this often */
 
-static void
-add_process(json_t *answer, const char *name, bool up, int64_t pid, const char *problem)
+enum state {
+	DOWN,
+	UP,
+	UNKNOWN, /* we may not ask */
+};
+
+static enum state
+state_of(int result)
 {
-	json_t *process = json_pack("{s:s, s:s, s:I}", "name", name, "state", up ? "up" : "down",
-		"pid", (json_int_t)pid);
+	if (result == -EACCES || result == -EPERM)
+		return UNKNOWN;
+	return result == 0 ? UP : DOWN;
+}
+
+static void
+add_process(json_t *answer, const char *name, enum state state, int64_t pid, const char *problem)
+{
+	static const char *const names[] = {"down", "up", "unknown"};
+	json_t *process = json_pack(
+		"{s:s, s:s, s:I}", "name", name, "state", names[state], "pid", (json_int_t)pid);
 
 	if (problem[0] != '\0')
 		json_object_set_new(process, "problem", hbctl_json_string(problem));
@@ -51,9 +66,11 @@ collect_dataplane(struct hbctl *hbctl, json_t *answer)
 	struct ucred peer = {.pid = 0};
 	socklen_t length = sizeof(peer);
 	uint32_t silent;
+	int result;
 
-	if (hbctl_engine_open(hbctl, error) != 0) {
-		add_process(answer, "dataplane", false, 0, error);
+	result = hbctl_engine_open(hbctl, error);
+	if (result != 0) {
+		add_process(answer, "dataplane", state_of(result), 0, error);
 		return;
 	}
 	getsockopt(hb_client_socket_fd(hbctl->client), SOL_SOCKET, SO_PEERCRED, &peer, &length);
@@ -62,7 +79,7 @@ collect_dataplane(struct hbctl *hbctl, json_t *answer)
 	if (silent > 0)
 		snprintf(error, sizeof(error), "%" PRIu32 " of %" PRIu32 " lcores make no turns",
 			silent, node->lcore_count);
-	add_process(answer, "dataplane", silent == 0, peer.pid, error);
+	add_process(answer, "dataplane", silent == 0 ? UP : DOWN, peer.pid, error);
 	json_object_set_new(answer, "engine",
 		json_pack("{s:I, s:I, s:I, s:b, s:s, s:I, s:I, s:I, s:I}", "epoch",
 			(json_int_t)node->epoch, "lcores", (json_int_t)node->lcore_count,
@@ -98,19 +115,21 @@ static void
 collect_persist(struct hbctl *hbctl, json_t *answer)
 {
 	char error[HBCTL_ERROR_BYTES] = "";
-	json_t *persist =
-		hbctl_persist_call(hbctl, "{\"cmd\":\"status\"}", STATUS_TIMEOUT_MS, error);
+	int opened = hbctl_persist_open(hbctl, error);
+	json_t *persist = opened != 0 ? NULL
+				      : hbctl_persist_call(hbctl, "{\"cmd\":\"status\"}",
+						STATUS_TIMEOUT_MS, error);
 	int64_t lag;
 
 	if (persist == NULL || !json_is_true(json_object_get(persist, "ok"))) {
-		add_process(answer, "persist", false, 0,
+		add_process(answer, "persist", opened == 0 ? DOWN : state_of(opened), 0,
 			persist == NULL ? error : hbctl_json_text(persist, "error"));
 		json_decref(persist);
 		return;
 	}
 	if (strcmp(hbctl_json_text(persist, "dataplane"), "attached") != 0)
 		snprintf(error, sizeof(error), "no dataplane is connected");
-	add_process(answer, "persist", true, hbctl_json_i64(persist, "pid"), error);
+	add_process(answer, "persist", UP, hbctl_json_i64(persist, "pid"), error);
 	lag = applier_lag(persist);
 	if (lag >= 0)
 		json_object_set_new(answer, "mysql_lag", json_integer(lag));
@@ -125,15 +144,16 @@ collect_control(struct hbctl *hbctl, json_t *answer)
 {
 	char error[HBCTL_ERROR_BYTES] = "";
 	char path[HB_PATH_MAX];
-	int status = 0, pid = 0;
+	int status = 0, pid = 0, probed;
 	json_t *control;
 
 	hb_path(path, hbctl->config.node_directory, HB_PATH_CONTROL_SOCKET);
-	hbctl_probe_unix(path, &pid);
+	probed = hbctl_probe_unix(path, &pid);
 	control = hbctl_control_call(hbctl, "GET", "/status", NULL, &status, error);
 	if (control != NULL && status != 200)
 		snprintf(error, sizeof(error), "its admin API answers HTTP %d", status);
-	add_process(answer, "control", control != NULL && status == 200, pid, error);
+	add_process(answer, "control", control == NULL && probed == 0 ? DOWN : state_of(probed),
+		pid, error);
 	if (control != NULL && status == 200)
 		json_object_set(answer, "control", control);
 	json_decref(control);
@@ -162,7 +182,8 @@ collect_front_and_mysql(struct hbctl *hbctl, json_t *answer)
 
 	hb_path(path, hbctl->config.node_directory, "nginx/nginx.pid");
 	probed = hbctl_front_health(hbctl, error);
-	add_process(answer, "nginx", probed == 0, pid_from_file(path), error);
+	add_process(answer, "nginx", probed == -EAGAIN ? UP : state_of(probed), pid_from_file(path),
+		error);
 	if (hbctl->config.mysql_host[0] != '\0')
 		return; /* somebody else's server: the applier's state tells enough */
 	if (hbctl->config.mysql_socket[0] != '\0')
@@ -173,7 +194,7 @@ collect_front_and_mysql(struct hbctl *hbctl, json_t *answer)
 	probed = hbctl_probe_unix(path, &pid);
 	if (probed != 0)
 		snprintf(error, sizeof(error), "%.200s: %s", path, strerror(-probed));
-	add_process(answer, "mysql", probed == 0, pid, error);
+	add_process(answer, "mysql", state_of(probed), pid, error);
 }
 
 /* @return exit code: nothing answers, something is wrong, all is well */
@@ -268,10 +289,10 @@ print_status(struct hbctl *hbctl, const json_t *answer)
 	{
 		const char *problem = hbctl_json_text(process, "problem");
 
-		fprintf(hbctl->out, "%-10s %-5s", hbctl_json_text(process, "name"),
+		fprintf(hbctl->out, "%-10s %-8s", hbctl_json_text(process, "name"),
 			hbctl_json_text(process, "state"));
 		if (hbctl_json_i64(process, "pid") > 0)
-			fprintf(hbctl->out, "pid %-8" PRId64, hbctl_json_i64(process, "pid"));
+			fprintf(hbctl->out, "pid %-9" PRId64, hbctl_json_i64(process, "pid"));
 		fprintf(hbctl->out, "%s\n", problem);
 	}
 	print_engine(hbctl->out, json_object_get(answer, "engine"));
