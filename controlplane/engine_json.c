@@ -166,6 +166,15 @@ hb_split_algorithm_name(uint32_t algorithm)
 						 : "unknown";
 }
 
+const char *
+hb_system_account_name(uint32_t which)
+{
+	static const char *const names[] = {
+		"unknown", "wechat", "alipay", "99bill", "manual", "fees", "suspense"};
+
+	return names[which < sizeof(names) / sizeof(names[0]) ? which : 0];
+}
+
 /* ---- one account, one packet ---- */
 
 void

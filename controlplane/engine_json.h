@@ -64,5 +64,6 @@ const char *hb_order_state_name(uint32_t state);
 const char *hb_packet_state_name(uint32_t state);
 const char *hb_packet_kind_name(uint32_t kind);
 const char *hb_split_algorithm_name(uint32_t algorithm);
+const char *hb_system_account_name(uint32_t which);
 
 #endif

@@ -62,8 +62,11 @@ order_json(const struct hb_order_row *row)
 		hb_packet_id_format(packet, row->packet);
 		json_object_set_new(json, "packet", json_string(packet));
 	}
-	if (row->peer)
+	if (hb_is_user_account(row->peer))
 		json_object_set_new(json, "peer", json_integer((json_int_t)row->peer));
+	else if (row->peer)
+		json_object_set_new(json, "channel",
+			json_string(hb_system_account_name((uint32_t)row->peer & 0xff)));
 	return json;
 }
 
