@@ -54,7 +54,7 @@ run_e2e() {
     [ -x "$ROOT/tests/e2e/run" ] || return 0
     log=$(mktemp)
     say "test: e2e"
-    HONGBAO_BUILD=$BUILD "$ROOT/tests/e2e/run" 2>"$log" | tee "$log.out" | sed 's/^/  /' || true
+    HONGBAO_BUILD=$BUILD "$ROOT/tests/e2e/run" 2>"$log" | tee "$log.out" | sed -u 's/^/  /' || true
     last=$(tail -n 1 "$log.out")
     if [[ "$last" =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
         PASSED=$((PASSED + BASH_REMATCH[1]))
