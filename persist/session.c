@@ -228,7 +228,7 @@ hb_session_turn(struct hb_session *session)
 
 	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
 		gather_ring(session, (uint32_t)(first + i) % HB_PARTITION_COUNT, &gathered);
-		if (gathered.full || gathered.fault != NULL)
+		if (gathered.full)
 			break;
 	}
 	if (gathered.any) {

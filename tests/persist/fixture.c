@@ -16,16 +16,28 @@
 #include "base/log.h"
 #include "persist/superblock.h"
 
-void
-fixture_begin(struct fixture *f)
+static void
+begin(struct fixture *f, const char *where)
 {
 	memset(f, 0, sizeof(*f));
 	hb_log_open("test", 0);
 	hb_config_defaults(&f->config);
 	f->config.journal_segment_mib = 1;
 	f->config.journal_segments_ready = 2;
-	snprintf(f->directory, sizeof(f->directory), "/tmp/hongbao-journal-XXXXXX");
+	snprintf(f->directory, sizeof(f->directory), "%s/hongbao-journal-XXXXXX", where);
 	assert_non_null(mkdtemp(f->directory));
+}
+
+void
+fixture_begin(struct fixture *f)
+{
+	begin(f, access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+}
+
+void
+fixture_begin_on_disk(struct fixture *f)
+{
+	begin(f, "/tmp");
 }
 
 static int

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * A journal directory of a test's own under /tmp, and short ways to fill, damage and read it.
+ * A journal directory of a test's own, and short ways to fill, damage and read it.
  * Each test opens one and removes it; a test that fails leaves its directory for a look.
  */
 #ifndef HB_TESTS_PERSIST_FIXTURE_H
@@ -26,7 +26,10 @@ struct fixture {
 	char error[HB_JOURNAL_ERROR_BYTES];
 };
 
+/** In memory (/dev/shm), so that a test may damage and read thousands of times. */
 void fixture_begin(struct fixture *f);
+/** On disk (/tmp). */
+void fixture_begin_on_disk(struct fixture *f);
 void fixture_end(struct fixture *f);
 
 /** Open the journal for writing. @return hb_journal_open's answer, text in f->error */

@@ -48,7 +48,7 @@ what_is_written_is_read_back(void **state)
 	uint64_t core[HB_RING_COUNT] = {0};
 
 	(void)state;
-	fixture_begin(&f);
+	fixture_begin_on_disk(&f);
 	assert_int_equal(fixture_open(&f), 0);
 	/* more than two segments, frames up to the largest */
 	for (uint32_t i = 0; i < 40; i++) {
@@ -159,7 +159,7 @@ every_torn_prefix_ends_the_journal_before_it(void **state)
 		fixture_hint(&f, first[frame] - 1);
 		fixture_poke(&f, RAW_1, 0, zeros, size);
 		fixture_poke(&f, RAW_1, 0, image, offset[frame]);
-		for (uint64_t cut = 0; cut < used; cut += cut < 200 ? 13 : 151) {
+		for (uint64_t cut = 0; cut < used; cut += cut < 200 ? 17 : 397) {
 			fixture_poke(&f, RAW_1, offset[frame], image + offset[frame], cut);
 			assert_int_equal(fixture_read(&f, &records), 0);
 			assert_int_equal(records, first[frame] - 1);
