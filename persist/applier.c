@@ -28,17 +28,17 @@
 #include "persist/journal_reader.h"
 #include "persist/schema.h"
 
-#define NICE			  10
-#define CONNECT_TIMEOUT_S	  5
-#define POSITION_TIMEOUT_S	  2
-#define BACKOFF_MS_MIN		  50
-#define BACKOFF_MS_MAX		  5000
-#define RETRIES_BEFORE_ALARM	  5
-#define POLL_MS			  10   /* while a batch fills, and for the stop of a process */
-#define IDLE_WAIT_MS		  500
-#define BATCH_RECORDS_GOOD	  1000 /* enough to write without waiting */
-#define LAG_BATCHES		  4    /* further behind than this: larger batches */
-#define LAG_FACTOR		  4
+#define NICE		     10
+#define CONNECT_TIMEOUT_S    5
+#define POSITION_TIMEOUT_S   2
+#define BACKOFF_MS_MIN	     50
+#define BACKOFF_MS_MAX	     5000
+#define RETRIES_BEFORE_ALARM 5
+#define POLL_MS		     10 /* while a batch fills, and for the stop of a process */
+#define IDLE_WAIT_MS	     500
+#define BATCH_RECORDS_GOOD   1000 /* enough to write without waiting */
+#define LAG_BATCHES	     4	  /* further behind than this: larger batches */
+#define LAG_FACTOR	     4
 
 struct server {
 	const struct hb_config *config;
@@ -85,14 +85,12 @@ show(struct server *s, enum hb_applier_state state, const char *error)
 	pthread_cond_broadcast(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 	if (differs && error[0] != 0)
-		hb_log(state == HB_APPLIER_POISONED ? HB_LOG_ERROR : HB_LOG_WARN,
-			"applier_halted", "server=%s state=%s seq=%lu reason=\"%s\"",
-			s->status.server, hb_applier_state_name(state),
-			(unsigned long)s->position.seq, error);
+		hb_log(state == HB_APPLIER_POISONED ? HB_LOG_ERROR : HB_LOG_WARN, "applier_halted",
+			"server=%s state=%s seq=%lu reason=\"%s\"", s->status.server,
+			hb_applier_state_name(state), (unsigned long)s->position.seq, error);
 	else if (differs)
-		hb_log(HB_LOG_INFO, "applier_state", "server=%s state=%s seq=%lu",
-			s->status.server, hb_applier_state_name(state),
-			(unsigned long)s->position.seq);
+		hb_log(HB_LOG_INFO, "applier_state", "server=%s state=%s seq=%lu", s->status.server,
+			hb_applier_state_name(state), (unsigned long)s->position.seq);
 }
 
 static void
@@ -163,8 +161,7 @@ disconnect(struct server *s)
 static int
 connect_server(struct server *s)
 {
-	int rc = hb_db_open(
-		&s->db, s->config, s->config->mysql_user, CONNECT_TIMEOUT_S, s->error);
+	int rc = hb_db_open(&s->db, s->config, s->config->mysql_user, CONNECT_TIMEOUT_S, s->error);
 
 	if (rc != 0)
 		return rc;
@@ -348,7 +345,8 @@ apply_batch(struct server *s, uint64_t limit)
 static uint64_t
 wait_for_records(struct server *s, uint64_t limit)
 {
-	uint64_t until_ns = hb_mono_ns() + UINT64_C(1000000) * (uint64_t)s->config->applier_interval_ms;
+	uint64_t until_ns =
+		hb_mono_ns() + UINT64_C(1000000) * (uint64_t)s->config->applier_interval_ms;
 	bool stopping = false;
 
 	while (limit - s->position.seq < BATCH_RECORDS_GOOD && hb_mono_ns() < until_ns) {
@@ -423,8 +421,8 @@ recover(struct server *s, int rc)
 	}
 	hb_batch_forget(s->batch);
 	if (rc == -ESTALE) {
-		hb_log(HB_LOG_WARN, "applier_position_moved", "server=%s seq=%lu",
-			s->status.server, (unsigned long)s->position.seq);
+		hb_log(HB_LOG_WARN, "applier_position_moved", "server=%s seq=%lu", s->status.server,
+			(unsigned long)s->position.seq);
 	}
 	if (rc != -ESTALE && rc != -EAGAIN)
 		disconnect(s);
@@ -464,8 +462,8 @@ run(void *argument)
 /* ---- the public side ---- */
 
 static int
-server_start(struct server *s, const struct hb_config *config,
-	const struct hb_applier_source *source)
+server_start(
+	struct server *s, const struct hb_config *config, const struct hb_applier_source *source)
 {
 	pthread_condattr_t monotonic;
 	int rc = hb_batch_create(&s->batch);
@@ -547,9 +545,10 @@ hb_applier_resume(struct hb_applier *applier)
 static int
 stop_failed(const struct server *s, uint64_t seq, int rc, char error[256])
 {
-	const char *reason = rc == -ETIMEDOUT && s->status.error[0] == 0
-		? "did not reach the sequence in time; try again, or look at hbctl status"
-		: s->status.error;
+	const char *reason =
+		rc == -ETIMEDOUT && s->status.error[0] == 0
+			? "did not reach the sequence in time; try again, or look at hbctl status"
+			: s->status.error;
 
 	if (rc == -ERANGE)
 		reason = "is beyond that sequence already";
@@ -584,8 +583,7 @@ await_stop(struct server *s, uint64_t seq, const struct timespec *until, char er
 }
 
 int
-hb_applier_stop_at(
-	struct hb_applier *applier, uint64_t seq, uint32_t timeout_ms, char error[256])
+hb_applier_stop_at(struct hb_applier *applier, uint64_t seq, uint32_t timeout_ms, char error[256])
 {
 	struct timespec until = time_in(timeout_ms);
 	int rc = 0;
@@ -616,8 +614,7 @@ hb_applier_stop_at(
 }
 
 uint32_t
-hb_applier_status(
-	struct hb_applier *applier, struct hb_applier_status *status, uint32_t max)
+hb_applier_status(struct hb_applier *applier, struct hb_applier_status *status, uint32_t max)
 {
 	for (uint32_t i = 0; i < applier->server_count && i < max; i++) {
 		struct server *s = &applier->servers[i];
@@ -658,8 +655,8 @@ keep_count(void *context, const void *row)
 
 /* Does the database have a position table at all? */
 static int
-has_position_table(struct hb_db *db, const char *database, uint64_t *found,
-	char error[HB_DB_ERROR_BYTES])
+has_position_table(
+	struct hb_db *db, const char *database, uint64_t *found, char error[HB_DB_ERROR_BYTES])
 {
 	static const struct hb_db_column name_column[] = {
 		{"table_schema", HB_DB_TEXT, 0, HB_CONFIG_TEXT_MAX}};

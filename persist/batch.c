@@ -18,7 +18,7 @@
 #include "persist/map.h"
 #include "shm/ids.h"
 
-#define KEYS_PER_SELECT 256
+#define KEYS_PER_SELECT	   256
 #define EARLY_RECORD_BYTES (1u << 20)
 
 /* A growing array of rows of one table. */
@@ -43,7 +43,7 @@ struct cached_account {
 	uint64_t account; /* key */
 	int64_t available_fen;
 	int64_t frozen_fen;
-	uint64_t opened_jseq; /* set when the row is not stored yet */
+	uint64_t opened_jseq;	 /* set when the row is not stored yet */
 	int64_t available_delta; /* of this batch */
 	int64_t frozen_delta;
 	uint64_t version_delta;
@@ -498,8 +498,7 @@ find_packets(struct hb_batch *b, char error[HB_DB_ERROR_BYTES])
 /* ---- records -> rows ---- */
 
 static int
-poison(const struct hb_record *record, uint64_t seq, const char *why,
-	char error[HB_DB_ERROR_BYTES])
+poison(const struct hb_record *record, uint64_t seq, const char *why, char error[HB_DB_ERROR_BYTES])
 {
 	snprintf(error, HB_DB_ERROR_BYTES, "record %lu (%s): %s", (unsigned long)seq,
 		hb_record_type_name(record->type), why);
@@ -582,8 +581,8 @@ add_rows(struct hb_batch *b, const struct hb_rows *rows)
 	if (rc == 0 && rows->claim_count > 0)
 		rc = add_row(b, HB_TABLE_CLAIM, hb_partition_of(rows->claim.packet), &rows->claim);
 	if (rc == 0 && rows->packet_count > 0)
-		rc = add_row(b, HB_TABLE_PACKET, hb_partition_of(rows->packet.packet),
-			&rows->packet);
+		rc = add_row(
+			b, HB_TABLE_PACKET, hb_partition_of(rows->packet.packet), &rows->packet);
 	if (rc == 0 && rows->packet_change.packet != 0)
 		rc = touch_packet(b, &rows->packet_change);
 	if (rc == 0 && rows->order_change.account != 0)
@@ -889,9 +888,9 @@ write_packet_updates(struct hb_batch *b, char error[HB_DB_ERROR_BYTES])
 
 			if (hb_partition_of(packet->packet) != p)
 				continue;
-			updates[count++] = (struct packet_update){packet->left_delta,
-				packet->left_count_delta, packet->refunded_delta, packet->packet,
-				packet->state};
+			updates[count++] =
+				(struct packet_update){packet->left_delta, packet->left_count_delta,
+					packet->refunded_delta, packet->packet, packet->state};
 		}
 		if (count > 0)
 			rc = bulk_exactly(b, UPDATE_PACKET, p, updates, sizeof(*updates), count,
@@ -968,8 +967,7 @@ settle(struct hb_batch *b)
 		account->dirty = false;
 	}
 	for (uint32_t i = 0; i < b->dirty_packets.count; i++) {
-		struct cached_packet *packet =
-			hb_map_find(&b->packets, b->dirty_packets.keys[i]);
+		struct cached_packet *packet = hb_map_find(&b->packets, b->dirty_packets.keys[i]);
 
 		packet->left_delta = 0;
 		packet->left_count_delta = 0;

@@ -94,8 +94,8 @@ check_mark(struct replay_context *c, const struct hb_record_mark *mark, uint64_t
 	uint32_t to = mark->head.ring;
 	const struct hb_partition_head *own = c->check->state.partition[to].head;
 	struct mark_history *history = &c->history[to];
-	bool old_enough = history->time_ns != 0 &&
-		mark->head.time_ns >= history->time_ns + CREDIT_DELAY_NS;
+	bool old_enough =
+		history->time_ns != 0 && mark->head.time_ns >= history->time_ns + CREDIT_DELAY_NS;
 
 	for (uint32_t from = 0; from < HB_PARTITION_COUNT; from++) {
 		uint64_t count = mark->applied_count[from];
@@ -109,7 +109,8 @@ check_mark(struct replay_context *c, const struct hb_record_mark *mark, uint64_t
 		if (count > own->applied_count[from] || fen > own->applied_fen[from])
 			credit_violation(c->check, seq, from, to, "applied at most",
 				own->applied_count[from], own->applied_fen[from], count, fen);
-		if (old_enough && (count < history->sent_count[from] || fen < history->sent_fen[from]))
+		if (old_enough &&
+			(count < history->sent_count[from] || fen < history->sent_fen[from]))
 			credit_violation(c->check, seq, from, to, "applied at least",
 				history->sent_count[from], history->sent_fen[from], count, fen);
 		history->sent_count[from] = c->newest[from].sent_count[to];
@@ -128,8 +129,8 @@ forget_marks(struct replay_context *c)
 }
 
 static int
-each_record(void *context, const struct hb_record *record,
-	const struct hb_journal_position *position)
+each_record(
+	void *context, const struct hb_record *record, const struct hb_journal_position *position)
 {
 	struct replay_context *c = context;
 	struct hb_check_result *result = c->check->result;
@@ -195,8 +196,8 @@ expect_snapshot(struct hbi_check *check)
 
 /* The oldest snapshot whose next record is still in the journal. */
 static int
-load_oldest_snapshot(struct hbi_check *check, uint64_t oldest_seq,
-	char error[HB_JOURNAL_ERROR_BYTES])
+load_oldest_snapshot(
+	struct hbi_check *check, uint64_t oldest_seq, char error[HB_JOURNAL_ERROR_BYTES])
 {
 	uint64_t seq[HB_SNAPSHOTS_MAX];
 	int count;
@@ -270,8 +271,8 @@ replay(struct hbi_check *check, struct hb_journal_reader *reader)
 	if (rc == 0)
 		snprintf(error, sizeof(error), "ends at %" PRIu64, check->result->journal_seq);
 	check->journal_broken = true;
-	snprintf(where, sizeof(where), "journal, after record %" PRIu64,
-		check->result->journal_seq);
+	snprintf(
+		where, sizeof(where), "journal, after record %" PRIu64, check->result->journal_seq);
 	hbi_violation(check, "journal", where, "a whole journal up to the cut", error);
 	return 0;
 }
@@ -336,8 +337,8 @@ run(struct hbi_check *check)
 }
 
 int
-hb_check_run(const struct hb_check_options *options, struct hb_check_result *result,
-	char error[256])
+hb_check_run(
+	const struct hb_check_options *options, struct hb_check_result *result, char error[256])
 {
 	uint64_t begin_ns = hb_mono_ns();
 	struct hbi_check check = {.options = options, .result = result, .error = error};
@@ -383,8 +384,8 @@ hb_check_json(const struct hb_check_result *result, uint64_t mysql_lag)
 {
 	json_t *violations = json_array();
 	uint32_t described = result->violation_count < HB_CHECK_VIOLATIONS_MAX
-		? result->violation_count
-		: HB_CHECK_VIOLATIONS_MAX;
+				     ? result->violation_count
+				     : HB_CHECK_VIOLATIONS_MAX;
 	char *text;
 
 	for (uint32_t i = 0; i < described; i++) {
@@ -398,12 +399,13 @@ hb_check_json(const struct hb_check_result *result, uint64_t mysql_lag)
 		json_object_set_new(entry, "found", json_text(v->found));
 		json_array_append_new(violations, entry);
 	}
-	json_t *object = json_pack("{s:b, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-		"ok", result->ok, "journal_seq", (json_int_t)result->journal_seq, "mysql_lag",
+	json_t *object = json_pack(
+		"{s:b, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "ok",
+		result->ok, "journal_seq", (json_int_t)result->journal_seq, "mysql_lag",
 		(json_int_t)mysql_lag, "violations", violations, "violation_count",
 		(json_int_t)result->violation_count, "first_seq", (json_int_t)result->first_seq,
-		"records", (json_int_t)result->record_count, "grabs", (json_int_t)result->grab_count,
-		"marks", (json_int_t)result->mark_count, "accounts",
+		"records", (json_int_t)result->record_count, "grabs",
+		(json_int_t)result->grab_count, "marks", (json_int_t)result->mark_count, "accounts",
 		(json_int_t)result->account_count, "packets", (json_int_t)result->packet_count,
 		"rows", (json_int_t)result->row_count, "elapsed_ms",
 		(json_int_t)result->elapsed_ms);

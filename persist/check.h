@@ -31,7 +31,7 @@
 #define HB_CHECK_ROWS_NAMED_MAX 20 /* rows named per run */
 
 struct hb_check_violation {
-	char kind[32];	    /* stable name, snake_case: "row_missing", "mark_hash", "invariant_1" … */
+	char kind[32]; /* stable name, snake_case: "row_missing", "mark_hash", "invariant_1" … */
 	char where[128];    /* table and key, packet, account or journal position */
 	char expected[320]; /* as far as known, else empty */
 	char found[320];
@@ -39,7 +39,7 @@ struct hb_check_violation {
 
 struct hb_check_options {
 	const struct hb_config *config; /* node.directory, mysql.*, capacity.* */
-	uint64_t cut_seq; /* journal sequence to check at; the appliers stand exactly here */
+	uint64_t cut_seq;  /* journal sequence to check at; the appliers stand exactly here */
 	bool journal_only; /* do not compare with MySQL */
 	/* NULL, or called about once a second: phase is "journal", "invariants", "mysql", "rows" */
 	void (*progress)(void *context, const char *phase, uint64_t done, uint64_t total);
@@ -47,16 +47,16 @@ struct hb_check_options {
 };
 
 struct hb_check_result {
-	bool ok;		  /* no violation */
-	uint64_t journal_seq;	  /* reached by the replay */
-	uint64_t first_seq;	  /* where the replay began: 1, or after a snapshot */
-	uint64_t mysql_seq;	  /* of the position row */
-	uint64_t record_count;	  /* replayed */
+	bool ok;	       /* no violation */
+	uint64_t journal_seq;  /* reached by the replay */
+	uint64_t first_seq;    /* where the replay began: 1, or after a snapshot */
+	uint64_t mysql_seq;    /* of the position row */
+	uint64_t record_count; /* replayed */
 	uint64_t grab_count;
-	uint64_t mark_count;	  /* marks whose hash was compared */
+	uint64_t mark_count; /* marks whose hash was compared */
 	uint64_t account_count;
 	uint64_t packet_count;
-	uint64_t row_count;	  /* rows read from MySQL */
+	uint64_t row_count; /* rows read from MySQL */
 	uint64_t elapsed_ms;
 	uint32_t violation_count; /* found; min(this, max) are described */
 	struct hb_check_violation violation[HB_CHECK_VIOLATIONS_MAX];
@@ -68,8 +68,8 @@ struct hb_check_result {
  * @param error when it could not be finished: what is wrong and what to do
  * @return 0 when the check came to its end (see result->ok), else -errno with `error`
  */
-int hb_check_run(const struct hb_check_options *options, struct hb_check_result *result,
-	char error[256]);
+int hb_check_run(
+	const struct hb_check_options *options, struct hb_check_result *result, char error[256]);
 
 /**
  * The result as one JSON object for the contract of `hbctl check --json`.

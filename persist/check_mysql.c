@@ -10,18 +10,16 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "persist/check_internal.h"
 #include "shm/limits.h"
 
-#define CONNECT_TIMEOUT_S 10
+#define CONNECT_TIMEOUT_S  10
 #define BUCKETS_WANTED_MAX 64 /* looked at closer, over all tables */
-#define PROGRESS_ROWS 65536
+#define PROGRESS_ROWS	   65536
 
 /* One pass over the tables: either sums or rows. */
 struct scan {
@@ -42,25 +40,13 @@ struct comparison {
 };
 
 static int
-connect_as(struct hb_db **db, const struct hb_config *config, const char *user, char *error)
-{
-	char db_error[HB_DB_ERROR_BYTES];
-	int rc = hb_db_open(db, config, user, CONNECT_TIMEOUT_S, db_error);
-
-	if (rc != 0)
-		snprintf(error, 256, "MySQL as %.32s: %.200s", user, db_error);
-	return rc;
-}
-
-/* With a password as the applier; else by the socket, which knows us by our own name. */
-static int
 connect_server(struct hb_db **db, const struct hb_config *config, char *error)
 {
-	const struct passwd *own = getpwuid(geteuid());
-	int rc = connect_as(db, config, config->mysql_user, error);
+	char db_error[HB_DB_ERROR_BYTES] = "";
+	int rc = hb_db_open(db, config, config->mysql_user, CONNECT_TIMEOUT_S, db_error);
 
-	if (rc == -EPERM && config->mysql_password_file[0] == 0 && own != NULL)
-		rc = connect_as(db, config, own->pw_name, error);
+	if (rc != 0)
+		snprintf(error, 256, "MySQL as %.32s: %.200s", config->mysql_user, db_error);
 	return rc;
 }
 
@@ -280,7 +266,7 @@ name_rows(struct comparison *c, enum hb_table table, uint32_t partition)
 		const uint8_t *e = expected->rows + i * layout->row_bytes;
 		const uint8_t *f = found->rows + j * layout->row_bytes;
 		int order = i == expected->count ? 1
-			: j == found->count	 ? -1
+			    : j == found->count	 ? -1
 						 : compare_keys(layout, e, f);
 
 		if (order < 0)
@@ -355,9 +341,9 @@ compare_position(struct comparison *c)
 	if (rc == 0 && check->options->cut_seq == 0)
 		return 0;
 	if (rc == 1 && position.seq == check->options->cut_seq &&
-		(position.seq == 0 ||
-			(position.epoch == check->cut_epoch &&
-				memcmp(position.chain, check->cut_chain, sizeof(position.chain)) == 0)))
+		(position.seq == 0 || (position.epoch == check->cut_epoch &&
+					      memcmp(position.chain, check->cut_chain,
+						      sizeof(position.chain)) == 0)))
 		return 0;
 	chain_text(expected, check->options->cut_seq, check->cut_epoch, check->cut_chain);
 	if (rc == 1)

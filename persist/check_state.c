@@ -19,7 +19,7 @@ struct totals {
 };
 
 struct sender_left {
-	uint64_t sender; /* key */
+	uint64_t sender;  /* key */
 	int64_t left_fen; /* of open packets */
 };
 
@@ -38,8 +38,8 @@ number_violation(struct hbi_check *check, const char *kind, const char *object, 
 }
 
 static void
-packet_violation(struct hbi_check *check, const char *what, uint64_t packet, int64_t expected,
-	int64_t found)
+packet_violation(
+	struct hbi_check *check, const char *what, uint64_t packet, int64_t expected, int64_t found)
 {
 	char object[32];
 
@@ -76,8 +76,8 @@ check_packet(struct hbi_check *check, const struct hb_partition *p, const struct
 		packet_violation(check, "claimed + left + refunded, fen", packet->id,
 			packet->total_fen, claimed + packet->left_fen + packet->refunded_fen);
 	if (packet->state != HB_PACKET_OPEN && packet->left_fen != 0)
-		packet_violation(check, "left of a closed packet, fen", packet->id, 0,
-			packet->left_fen);
+		packet_violation(
+			check, "left of a closed packet, fen", packet->id, 0, packet->left_fen);
 	totals->claims += taken;
 	totals->claimed_fen += claimed;
 	left = hb_map_get(&totals->left, packet->sender);
@@ -96,15 +96,16 @@ check_account(struct hbi_check *check, const struct hb_account *account, struct 
 	totals->balances_fen += account->available_fen + account->frozen_fen;
 	if (account->frozen_fen != (left != NULL ? left->left_fen : 0))
 		account_violation(check, "invariant_2", "frozen = left of its packets, fen",
-			account->id,
-			left != NULL ? left->left_fen : 0, account->frozen_fen);
+			account->id, left != NULL ? left->left_fen : 0, account->frozen_fen);
 	if (!system && (account->available_fen < 0 || account->frozen_fen < 0))
 		account_violation(check, "invariant_2", "below zero, fen", account->id, 0,
 			account->available_fen < 0 ? account->available_fen : account->frozen_fen);
 	if (row == NULL || row->available_fen != account->available_fen)
-		account_violation(check, "balance", "available by flows, fen", account->id, account->available_fen, row != NULL ? row->available_fen : 0);
+		account_violation(check, "balance", "available by flows, fen", account->id,
+			account->available_fen, row != NULL ? row->available_fen : 0);
 	if (row == NULL || row->frozen_fen != account->frozen_fen)
-		account_violation(check, "balance", "frozen by flows, fen", account->id, account->frozen_fen, row != NULL ? row->frozen_fen : 0);
+		account_violation(check, "balance", "frozen by flows, fen", account->id,
+			account->frozen_fen, row != NULL ? row->frozen_fen : 0);
 }
 
 static void

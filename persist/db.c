@@ -23,9 +23,9 @@
 #include "base/assert.h"
 #include "base/paths.h"
 
-#define BULK_ROWS_MAX 1024 /* of one round trip */
-#define LOCK_WAIT_S   10
-#define IO_TIMEOUT_FACTOR 10
+#define BULK_ROWS_MAX	   1024 /* of one round trip */
+#define LOCK_WAIT_S	   10
+#define IO_TIMEOUT_FACTOR  10
 #define PASSWORD_BYTES_MAX 256
 
 /* Numbers of MariaDB that its header lacks under some versions. */
@@ -189,8 +189,8 @@ connect_session(struct hb_db *db, const struct hb_config *config, const char *us
 
 	socket_path(config, path);
 	if (mysql_real_connect(db->handle, by_socket ? NULL : config->mysql_host, user, password,
-		    NULL, by_socket ? 0 : (unsigned int)config->mysql_port,
-		    by_socket ? path : NULL, CLIENT_FOUND_ROWS) == NULL) {
+		    NULL, by_socket ? 0 : (unsigned int)config->mysql_port, by_socket ? path : NULL,
+		    CLIENT_FOUND_ROWS) == NULL) {
 		int rc = connection_failed(db, "connect", error);
 
 		return rc == -EPERM ? rc : -ENOTCONN;
@@ -314,8 +314,7 @@ setting_value(struct hb_db *db, const char *name, char value[64], char error[HB_
 }
 
 static int
-check_setting(struct hb_db *db, const struct wanted_setting *setting,
-	char error[HB_DB_ERROR_BYTES])
+check_setting(struct hb_db *db, const struct wanted_setting *setting, char error[HB_DB_ERROR_BYTES])
 {
 	char value[64];
 	int rc = setting_value(db, setting->name, value, error);
@@ -573,11 +572,11 @@ hb_db_query(struct hb_db_statement *s, const void *parameters, void *row, hb_db_
 		if (fetched == MYSQL_NO_DATA)
 			break;
 		if (fetched != 0) {
-			rc = fetched == MYSQL_DATA_TRUNCATED
-				? -EBADMSG
-				: statement_failed(s, "fetch", error);
+			rc = fetched == MYSQL_DATA_TRUNCATED ? -EBADMSG
+							     : statement_failed(s, "fetch", error);
 			if (fetched == MYSQL_DATA_TRUNCATED)
-				snprintf(error, HB_DB_ERROR_BYTES, "a value does not fit its column");
+				snprintf(error, HB_DB_ERROR_BYTES,
+					"a value does not fit its column");
 			break;
 		}
 		pad_texts(s, row);

@@ -41,7 +41,7 @@ struct hb_db_column {
 };
 #define HB_DB_COLUMN(type, row, field)                                                             \
 	{                                                                                          \
-		#field, type, offsetof(row, field), sizeof(((row *)0)->field)                      \
+#field, type, offsetof(row, field), sizeof(((row *)0)->field)                      \
 	}
 #define HB_DB_COLUMNS_MAX 24
 

@@ -56,7 +56,8 @@ hb_row_bucket(enum hb_table table, const void *row)
 
 		for (uint32_t at = 0; at < column->bytes; at += (uint32_t)sizeof(uint64_t)) {
 			uint64_t word = 0;
-			size_t n = column->bytes - at < sizeof(word) ? column->bytes - at : sizeof(word);
+			size_t n = column->bytes - at < sizeof(word) ? column->bytes - at
+								     : sizeof(word);
 
 			memcpy(&word, (const uint8_t *)row + column->offset + at, n);
 			hash = hb_mix64(hash * 3 + word);
@@ -226,7 +227,8 @@ order_key(const char order_no[HB_ROW_ORDER_NO_BYTES])
 	uint64_t words[4];
 
 	memcpy(words, order_no, sizeof(words));
-	return hb_mix64(words[0] + hb_mix64(words[1] + hb_mix64(words[2] + hb_mix64(words[3])))) | 1;
+	return hb_mix64(words[0] + hb_mix64(words[1] + hb_mix64(words[2] + hb_mix64(words[3])))) |
+	       1;
 }
 
 static int
@@ -299,7 +301,8 @@ add_rows(struct hb_expected *e, struct hb_rows *rows, uint64_t seq)
 	if (rc == 0 && rows->claim_count > 0) {
 		e->claim_count++;
 		e->claim_fen += rows->claim.amount_fen;
-		rc = add_final(e, HB_TABLE_CLAIM, hb_partition_of(rows->claim.packet), &rows->claim);
+		rc = add_final(
+			e, HB_TABLE_CLAIM, hb_partition_of(rows->claim.packet), &rows->claim);
 	}
 	if (rc != 0)
 		return out_of_memory;
@@ -348,8 +351,8 @@ hb_expected_finish(struct hb_expected *e)
 	}
 	for (cursor = 0; rc == 0 && (packet = hb_map_next(&e->packets, &cursor)) != NULL;)
 		if (!packet->older)
-			rc = add_final(e, HB_TABLE_PACKET, hb_partition_of(packet->packet),
-				&packet->row);
+			rc = add_final(
+				e, HB_TABLE_PACKET, hb_partition_of(packet->packet), &packet->row);
 	for (cursor = 0; rc == 0 && (order = hb_map_next(&e->orders, &cursor)) != NULL;)
 		rc = add_final(e, HB_TABLE_ORDER, hb_partition_of(order->row.account), &order->row);
 	return rc;

@@ -61,7 +61,7 @@ struct hb_expected_packet {
 
 struct hb_expected {
 	uint32_t node;
-	bool partial; /* the first record is not the journal's first: see hb_row_mask */
+	bool partial;		/* the first record is not the journal's first: see hb_row_mask */
 	struct hb_map accounts; /* struct hb_row_account */
 	struct hb_map packets;	/* struct hb_expected_packet */
 	struct hb_map orders;	/* recharge orders: struct expected_order */
@@ -84,8 +84,8 @@ int hb_expected_account(struct hb_expected *expected, const struct hb_row_accoun
 int hb_expected_packet(struct hb_expected *expected, const struct hb_packet_origin *origin);
 
 /** Take the rows of the next record. @return NULL, or why it has none (a constant text) */
-const char *hb_expected_add(struct hb_expected *expected, const struct hb_record *record,
-	uint64_t seq);
+const char *hb_expected_add(
+	struct hb_expected *expected, const struct hb_record *record, uint64_t seq);
 
 /** Add the rows that were kept because they change. @return 0 or -ENOMEM */
 int hb_expected_finish(struct hb_expected *expected);

@@ -164,8 +164,8 @@ static void
 rows_of_packet_create(const struct context *c, const struct hb_record_packet_create *r)
 {
 	struct hb_row_packet *packet = &c->rows->packet;
-	struct hb_row_order *order = add_order(c, HB_BUSINESS_PACKET_SEND, HB_ORDER_DONE, r->sender,
-		r->order_stamp, r->total_fen);
+	struct hb_row_order *order = add_order(
+		c, HB_BUSINESS_PACKET_SEND, HB_ORDER_DONE, r->sender, r->order_stamp, r->total_fen);
 
 	order->packet = r->packet;
 	order->peer = r->recipient;
@@ -245,8 +245,8 @@ rows_of_packet_expire(const struct context *c, const struct hb_record_packet_exp
 static void
 rows_of_transfer(const struct context *c, const struct hb_record_transfer *r)
 {
-	struct hb_row_order *out = add_order(c, HB_BUSINESS_TRANSFER_OUT, HB_ORDER_DONE, r->from,
-		r->order_stamp, r->amount_fen);
+	struct hb_row_order *out = add_order(
+		c, HB_BUSINESS_TRANSFER_OUT, HB_ORDER_DONE, r->from, r->order_stamp, r->amount_fen);
 	struct hb_row_order *in = add_order(
 		c, HB_BUSINESS_TRANSFER_IN, HB_ORDER_DONE, r->to, r->order_stamp, r->amount_fen);
 

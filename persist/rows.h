@@ -21,7 +21,7 @@ struct hb_row_order {
 	char order_no[HB_ROW_ORDER_NO_BYTES];
 	uint64_t account;
 	uint64_t packet; /* 0: none */
-	uint64_t peer;	 /* the other account: sender, recipient, clearing account; 0: none or many */
+	uint64_t peer; /* the other account: sender, recipient, clearing account; 0: none or many */
 	int64_t amount_fen;
 	uint64_t at_ms;
 	uint64_t jseq;

@@ -170,8 +170,8 @@ hb_schema_version(void)
 
 /* Replace every NN by the partition's number and run the statement. */
 static int
-run_for_partition(struct hb_db *db, const char *statement, uint32_t partition,
-	char error[HB_DB_ERROR_BYTES])
+run_for_partition(
+	struct hb_db *db, const char *statement, uint32_t partition, char error[HB_DB_ERROR_BYTES])
 {
 	char sql[HB_SQL_BYTES_MAX];
 	size_t length = strlen(statement);
@@ -353,7 +353,8 @@ hb_position_read(struct hb_db *db, const uint8_t stream[16], bool lock,
 	struct hb_row_position row;
 	struct position_found found = {position, 0};
 	int rc = hb_db_prepare(db,
-		lock ? "SELECT stream, epoch, seq, chain, at_ns FROM jpos WHERE stream = ? FOR UPDATE"
+		lock ? "SELECT stream, epoch, seq, chain, at_ns FROM jpos WHERE stream = ? FOR "
+		       "UPDATE"
 		     : "SELECT stream, epoch, seq, chain, at_ns FROM jpos WHERE stream = ?",
 		position_columns, 1, position_columns, COUNT(position_columns), &select, error);
 

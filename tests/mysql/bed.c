@@ -69,9 +69,9 @@ bed_server_start(struct bed_server *server, const char *argument)
 	char socket[128];
 	char pid_file[128];
 	const char *arguments[] = {"mariadbd", "--no-defaults", data, socket, pid_file,
-		"--skip-networking", "--innodb-buffer-pool-size=512M", "--innodb-log-file-size=256M",
-		"--character-set-server=utf8mb4", geteuid() == 0 ? "--user=nobody" : "--console",
-		argument, NULL};
+		"--skip-networking", "--innodb-buffer-pool-size=512M",
+		"--innodb-log-file-size=256M", "--character-set-server=utf8mb4",
+		geteuid() == 0 ? "--user=nobody" : "--console", argument, NULL};
 	posix_spawn_file_actions_t actions;
 	char log[128];
 
@@ -163,8 +163,8 @@ bed_open(struct bed *bed, struct bed_server *server, const char *name, uint32_t 
 	bed->server = server;
 	hb_config_defaults(config);
 	server_socket(server, config->mysql_socket, sizeof(config->mysql_socket));
-	snprintf(config->node_directory, sizeof(config->node_directory), "%s/%s",
-		server->directory, name);
+	snprintf(config->node_directory, sizeof(config->node_directory), "%s/%s", server->directory,
+		name);
 	snprintf(config->mysql_database, sizeof(config->mysql_database), "%s", name);
 	snprintf(config->mysql_user, sizeof(config->mysql_user), "root");
 	config->node_number = 7;

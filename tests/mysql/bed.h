@@ -66,14 +66,13 @@ void bed_applier_stop(struct bed *bed);
 /** Wait until the applier has applied everything committed. @return its state */
 struct hb_applier_status bed_wait(struct bed *bed, uint64_t seq, uint32_t timeout_ms);
 /** Wait until the applier has that state. */
-struct hb_applier_status bed_wait_state(struct bed *bed, enum hb_applier_state state,
-	uint32_t timeout_ms);
+struct hb_applier_status bed_wait_state(
+	struct bed *bed, enum hb_applier_state state, uint32_t timeout_ms);
 
 /** Run SQL in the bed's database as root; fails the test on an error. */
 void bed_sql(struct bed *bed, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** First column of the first row as a number. */
-int64_t bed_number(struct bed *bed, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
+int64_t bed_number(struct bed *bed, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** Sum of a SELECT of one number over the 16 tables; NN is replaced. */
 int64_t bed_number_all(struct bed *bed, const char *sql);
 

@@ -94,8 +94,8 @@ main(int argc, char **argv)
 	uint64_t begin = hb_mono_ns();
 	make_journal(grabs, users);
 	options.cut_seq = hb_committed_seq(&bed.journal.commit);
-	printf("journal of %u grabs, %lu records: %.1f s\n", grabs,
-		(unsigned long)options.cut_seq, seconds_since(begin));
+	printf("journal of %u grabs, %lu records: %.1f s\n", grabs, (unsigned long)options.cut_seq,
+		seconds_since(begin));
 
 	double server_cpu = cpu_seconds(server.pid);
 	double own_cpu = cpu_seconds(getpid());
@@ -106,9 +106,8 @@ main(int argc, char **argv)
 	printf("applied: %.1f s, %.0f grabs/s, server %.1f us, applier %.1f us of CPU a grab, "
 	       "%lu transactions, state %s %s\n",
 		seconds, grabs / seconds, (cpu_seconds(server.pid) - server_cpu) * 1e6 / grabs,
-		(cpu_seconds(getpid()) - own_cpu) * 1e6 / grabs,
-		(unsigned long)status.transactions, hb_applier_state_name(status.state),
-		status.error);
+		(cpu_seconds(getpid()) - own_cpu) * 1e6 / grabs, (unsigned long)status.transactions,
+		hb_applier_state_name(status.state), status.error);
 	bed_applier_stop(&bed);
 
 	int rc = hb_check_run(&options, &result, error);

@@ -54,22 +54,25 @@ assert_ledger_right(struct bed *bed)
 	assert_int_equal(
 		bed_number_all(bed, "SELECT COUNT(*) FROM order_NN WHERE business = 21"), grabs);
 	assert_int_equal(bed_number_all(bed, "SELECT COUNT(*) FROM packet_NN"), packets);
-	assert_int_equal(bed_number_all(bed, "SELECT CAST(COALESCE(SUM(available_fen + frozen_fen), 0)"
-					     " AS SIGNED) FROM account_NN"),
+	assert_int_equal(
+		bed_number_all(bed, "SELECT CAST(COALESCE(SUM(available_fen + frozen_fen), 0)"
+				    " AS SIGNED) FROM account_NN"),
 		0);
-	assert_int_equal(bed_number_all(bed, "SELECT CAST(COALESCE(SUM(available_delta + frozen_delta),"
-					     " 0) AS SIGNED) FROM flow_NN"),
+	assert_int_equal(
+		bed_number_all(bed, "SELECT CAST(COALESCE(SUM(available_delta + frozen_delta),"
+				    " 0) AS SIGNED) FROM flow_NN"),
 		0);
 	for (uint64_t user = 1; user <= 40; user += 3) {
 		uint32_t p = hb_partition_of(user);
 
-		assert_int_equal(bed_number(bed,
-					 "SELECT available_fen FROM account_%02u WHERE account = %lu", p,
-					 (unsigned long)user),
+		assert_int_equal(
+			bed_number(bed,
+				"SELECT available_fen FROM account_%02u WHERE account = %lu", p,
+				(unsigned long)user),
 			world_available(w, user));
-		assert_int_equal(bed_number(bed,
-					 "SELECT frozen_fen FROM account_%02u WHERE account = %lu", p,
-					 (unsigned long)user),
+		assert_int_equal(
+			bed_number(bed, "SELECT frozen_fen FROM account_%02u WHERE account = %lu",
+				p, (unsigned long)user),
 			world_frozen(w, user));
 	}
 	/* the last flow of each account says its balance */
@@ -105,8 +108,8 @@ test_every_record_becomes_its_rows(void **state)
 		200);
 	int64_t refunded = bed_number_all(&bed, "SELECT COUNT(*) FROM packet_NN WHERE state = 3");
 	assert_true(refunded > 0);
-	assert_int_equal(
-		bed_number_all(&bed, "SELECT COUNT(*) FROM order_NN WHERE business = 22"), refunded);
+	assert_int_equal(bed_number_all(&bed, "SELECT COUNT(*) FROM order_NN WHERE business = 22"),
+		refunded);
 	bed_close(&bed);
 }
 
@@ -374,13 +377,11 @@ test_the_newest_position_is_told(void **state)
 	(void)state;
 	bed_open(&bed, &server, "position", 4096);
 	bed_fund(&bed, 20);
-	assert_int_equal(
-		hb_applier_position(&bed.config, bed.source.stream_id, &seq, error), 0);
+	assert_int_equal(hb_applier_position(&bed.config, bed.source.stream_id, &seq, error), 0);
 	assert_int_equal(seq, 0);
 	bed_applier_start(&bed);
 	assert_int_equal(bed_wait(&bed, committed(&bed), 20000).seq, committed(&bed));
-	assert_int_equal(
-		hb_applier_position(&bed.config, bed.source.stream_id, &seq, error), 0);
+	assert_int_equal(hb_applier_position(&bed.config, bed.source.stream_id, &seq, error), 0);
 	assert_int_equal(seq, committed(&bed));
 	bed_close(&bed);
 }

@@ -130,16 +130,16 @@ static void
 test_names_a_deleted_row(void **state)
 {
 	(void)state;
-	assert_finds("order_03", "DELETE FROM order_03 LIMIT 1", "row_missing", "account=",
-		"no row");
-	assert_finds("claim_05", "DELETE FROM claim_05 LIMIT 1", "row_missing", "amount_fen=",
-		"no row");
-	assert_finds("flow_00", "DELETE FROM flow_00 LIMIT 1", "row_missing", "available_delta=",
-		"no row");
+	assert_finds(
+		"order_03", "DELETE FROM order_03 LIMIT 1", "row_missing", "account=", "no row");
+	assert_finds(
+		"claim_05", "DELETE FROM claim_05 LIMIT 1", "row_missing", "amount_fen=", "no row");
+	assert_finds("flow_00", "DELETE FROM flow_00 LIMIT 1", "row_missing",
+		"available_delta=", "no row");
 	assert_finds("account_07", "DELETE FROM account_07 LIMIT 1", "row_missing",
 		"available_fen=", "no row");
-	assert_finds("packet_01", "DELETE FROM packet_01 LIMIT 1", "row_missing", "sender=",
-		"no row");
+	assert_finds(
+		"packet_01", "DELETE FROM packet_01 LIMIT 1", "row_missing", "sender=", "no row");
 }
 
 static void

@@ -102,8 +102,8 @@ test_grab_is_an_order_a_claim_and_two_legs(void **state)
 	assert_int_equal(rows.flow_count, 2);
 	assert_flow(0, SENDER, 0, -42);
 	assert_flow(1, USER, 42, 0);
-	assert_number(rows.flow[0].order_no, 20, hb_partition_of(packet), SENDER,
-		origin.order_stamp);
+	assert_number(
+		rows.flow[0].order_no, 20, hb_partition_of(packet), SENDER, origin.order_stamp);
 	assert_memory_equal(rows.flow[1].order_no, rows.order[0].order_no, 32);
 	assert_int_equal(rows.packet_change.left_fen, -42);
 	assert_int_equal(rows.packet_change.left_count, -1);
@@ -167,9 +167,9 @@ test_greeting_that_is_not_utf8_does_not_stop_the_ledger(void **state)
 		{"a\xff"
 		 "b",
 			"a?b"},
-		{"\xe6\x81", "??"},	     /* cut off */
-		{"\xc0\xaf", "??"},	     /* overlong */
-		{"\xed\xa0\x80", "???"},     /* surrogate */
+		{"\xe6\x81", "??"},	      /* cut off */
+		{"\xc0\xaf", "??"},	      /* overlong */
+		{"\xed\xa0\x80", "???"},      /* surrogate */
 		{"\xf4\x90\x80\x80", "????"}, /* above U+10FFFF */
 		{"\xf0\x9f\xa7\xa7", "\xf0\x9f\xa7\xa7"},
 	};
