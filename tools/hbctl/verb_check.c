@@ -438,6 +438,16 @@ print_violations(struct hbctl *hbctl, const json_t *violations)
 	}
 }
 
+static const char *
+proved(const struct hbctl *hbctl)
+{
+	bool engine = hbctl_option_value(hbctl, "--offline") == NULL;
+
+	if (hbctl_option_value(hbctl, "--journal-only") != NULL)
+		return engine ? "engine and journal agree" : "the journal is sound";
+	return engine ? "engine, journal and MySQL agree" : "journal and MySQL agree";
+}
+
 static void
 print_report(struct hbctl *hbctl, const json_t *answer)
 {
@@ -453,7 +463,7 @@ print_report(struct hbctl *hbctl, const json_t *answer)
 				json_integer_value(value));
 	}
 	if (json_is_true(json_object_get(answer, "ok"))) {
-		fprintf(hbctl->out, "all is well: engine, journal and MySQL agree\n");
+		fprintf(hbctl->out, "all is well: %s\n", proved(hbctl));
 		return;
 	}
 	fprintf(hbctl->out, "something is wrong:\n");
