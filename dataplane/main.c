@@ -15,7 +15,6 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "base/bits.h"
 #include "base/log.h"
 #include "base/paths.h"
 #include "dataplane/dataplane.h"
@@ -24,29 +23,6 @@
 #include "dataplane/privileges.h"
 
 #define EXIT_CONFIGURATION 2
-
-/* @return 0 or -EINVAL with `error` */
-static int
-check_options(const struct hb_config *config, char error[256])
-{
-	if (!hb_is_power_of_two((uint64_t)config->dataplane_lcores)) {
-		snprintf(error, 256, "dataplane.lcores is %ld, it must be 1, 2, 4, 8 or 16",
-			config->dataplane_lcores);
-		return -EINVAL;
-	}
-	if (!hb_is_power_of_two((uint64_t)config->dataplane_parked_max)) {
-		snprintf(error, 256, "dataplane.parked_max is %ld, it must be a power of two",
-			config->dataplane_parked_max);
-		return -EINVAL;
-	}
-	if (strcmp(config->dataplane_idle, "adaptive") != 0 &&
-		strcmp(config->dataplane_idle, "busy") != 0) {
-		snprintf(error, 256, "dataplane.idle is \"%.60s\", it must be adaptive or busy",
-			config->dataplane_idle);
-		return -EINVAL;
-	}
-	return 0;
-}
 
 static int
 user_id(const char *option, const char *name, uid_t *uid, char error[256])
@@ -65,10 +41,8 @@ static int
 prepare(const struct hb_config *config, struct hb_dataplane_setup *setup, char error[256])
 {
 	char path[HB_PATH_MAX];
-	int result = check_options(config, error);
+	int result = user_id("user.front", config->user_front, &setup->front_uid, error);
 
-	if (result == 0)
-		result = user_id("user.front", config->user_front, &setup->front_uid, error);
 	if (result == 0)
 		result = user_id("user.control", config->user_control, &setup->control_uid, error);
 	if (result != 0)
