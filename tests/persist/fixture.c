@@ -14,6 +14,7 @@
 
 #include "base/bits.h"
 #include "base/log.h"
+#include "base/paths.h"
 #include "persist/superblock.h"
 
 static void
@@ -24,8 +25,10 @@ begin(struct fixture *f, const char *where)
 	hb_config_defaults(&f->config);
 	f->config.journal_segment_mib = 1;
 	f->config.journal_segments_ready = 2;
-	snprintf(f->directory, sizeof(f->directory), "%s/hongbao-journal-XXXXXX", where);
-	assert_non_null(mkdtemp(f->directory));
+	snprintf(f->root, sizeof(f->root), "%s/hongbao-journal-XXXXXX", where);
+	assert_non_null(mkdtemp(f->root));
+	snprintf(f->directory, sizeof(f->directory), "%s/" HB_PATH_JOURNAL, f->root);
+	snprintf(f->config.node_directory, sizeof(f->config.node_directory), "%s", f->root);
 }
 
 void
@@ -53,7 +56,7 @@ void
 fixture_end(struct fixture *f)
 {
 	fixture_close(f);
-	assert_int_equal(nftw(f->directory, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	assert_int_equal(nftw(f->root, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
 }
 
 int

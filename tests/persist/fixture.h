@@ -19,7 +19,8 @@
 
 struct fixture {
 	struct hb_config config; /* segments of 1 MiB, 2 ready */
-	char directory[64];
+	char root[48];	    /* the node's directory */
+	char directory[64]; /* its journal */
 	struct hb_journal journal;
 	bool open;
 	uint64_t core_sequence[HB_RING_COUNT]; /* last one made by fixture_grab */
