@@ -317,10 +317,7 @@ node_stop(struct node *node)
 	persist_kill(node);
 	hb_state_close(&node->persist.replayed);
 	close(node->setup.stop_fd);
-	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
-		hb_path(path, node->directory, parts[i]);
-		remove(path);
-	}
+	node_remove(node->directory);
 }
 
 struct hb_client *

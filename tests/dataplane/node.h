@@ -45,6 +45,8 @@ struct node {
 
 void node_start(struct node *node, uint32_t lcores, uint32_t parked_max);
 void node_stop(struct node *node);
+/** Remove the files of a node whose process died. */
+void node_remove(const char *directory);
 
 void persist_start(struct node *node);
 void persist_kill(struct node *node);

@@ -4,10 +4,13 @@
  * What the dataplane itself answers: broken frames, tokens, marks, audits, deadlines.
  */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -196,6 +199,63 @@ what_is_left_of_a_packet_goes_back_at_its_deadline(void **state)
 	assert_int_equal(reply.head.amount_fen, share_fen);
 }
 
+/* Give an account of the running dataplane a fen that no record gave it. */
+static bool
+corrupt_account(uint64_t account, int64_t available_fen)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	bool found = false;
+	char line[512];
+
+	while (maps != NULL && !found && fgets(line, sizeof(line), maps) != NULL) {
+		char *end, *begin = (char *)(uintptr_t)strtoull(line, &end, 16);
+		uint64_t bytes = strtoull(end + 1, NULL, 16) - (uint64_t)(uintptr_t)begin;
+
+		for (uint64_t at = 0; strstr(line, "hongbao-state") != NULL && at < bytes && !found;
+			at += sizeof(struct hb_account)) {
+			struct hb_account *a = (struct hb_account *)(void *)(begin + at);
+
+			found = a->id == account && a->available_fen == available_fen;
+			if (found)
+				a->available_fen++;
+		}
+	}
+	if (maps != NULL)
+		fclose(maps);
+	return found;
+}
+
+static void
+memory_that_was_changed_behind_the_engine_ends_the_process(void **state)
+{
+	struct hb_frame frame;
+	union reply reply;
+	char *directory = mmap(NULL, sizeof(node.directory), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+	pid_t child;
+
+	(void)state;
+	fflush(NULL);
+	child = fork();
+	if (child == 0) {
+		setup(NULL);
+		memcpy(directory, node.directory, sizeof(node.directory));
+		fund(control, SENDER, 100);
+		frame_begin(&frame, HB_OP_AUDIT, sizeof(frame),
+			hb_system_account(HB_SYSTEM_FEES, hb_partition_of(SENDER)), 0);
+		if (call(control, &frame, &reply) != HB_STATUS_OK || !corrupt_account(SENDER, 100))
+			_exit(1);
+		hb_client_call(control, &frame, &reply.head, 1000);
+		_exit(2);
+	}
+	waitpid(child, &status, 0);
+	node_remove(directory);
+	munmap(directory, sizeof(node.directory));
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+}
+
 int
 main(void)
 {
@@ -205,6 +265,7 @@ main(void)
 		TEST(tokens_that_users_ask_for_are_taken_by_control_and_work),
 		TEST(a_mark_and_an_audit_of_every_partition_are_answered),
 		TEST(what_is_left_of_a_packet_goes_back_at_its_deadline),
+		cmocka_unit_test(memory_that_was_changed_behind_the_engine_ends_the_process),
 #undef TEST
 	};
 
