@@ -118,7 +118,7 @@ bed_server_open(struct bed_server *server)
 		assert_int_equal(chown(server->directory, nobody->pw_uid, nobody->pw_gid), 0);
 	}
 	snprintf(server->data, sizeof(server->data), "%s/data", server->directory);
-	shell("mariadb-install-db --no-defaults %s --datadir=%s --skip-name-resolve --skip-test-db "
+	shell("mariadb-install-db --no-defaults %s --datadir=%s --force --skip-test-db "
 	      "--auth-root-authentication-method=normal >%s/install.log 2>&1",
 		geteuid() == 0 ? "--user=nobody" : "", server->data, server->directory);
 	bed_server_start(server, NULL);

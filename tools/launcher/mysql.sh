@@ -53,7 +53,7 @@ initialise_mysql() {
     find "$NODE/mysql" -mindepth 1 -delete
     (
         cd "$NODE" || exit 1
-        as_mysql mariadb-install-db --defaults-file="$NODE/etc/mysql.cnf" --skip-name-resolve --skip-test-db \
+        as_mysql mariadb-install-db --defaults-file="$NODE/etc/mysql.cnf" --force --skip-test-db \
             --auth-root-authentication-method=socket --auth-root-socket-user=root \
             >"$log" 2>&1
     ) || {
