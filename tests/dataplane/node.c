@@ -302,12 +302,21 @@ node_start(struct node *node, uint32_t lcores, uint32_t parked_max)
 }
 
 void
-node_stop(struct node *node)
+node_remove(const char *directory)
 {
-	static const char *const parts[] = {
-		HB_PATH_PERSIST_SOCKET, "socket/dataplane", "socket/persist", "socket", ""};
+	static const char *const parts[] = {HB_PATH_PERSIST_SOCKET, HB_PATH_DATAPLANE_SOCKET,
+		"socket/dataplane", "socket/persist", "socket", ""};
 	char path[HB_PATH_MAX];
 
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		hb_path(path, directory, parts[i]);
+		remove(path);
+	}
+}
+
+void
+node_stop(struct node *node)
+{
 	eventfd_write(node->setup.stop_fd, 1);
 	pthread_join(node->thread, NULL);
 	assert_string_equal(node->error, "");
