@@ -209,7 +209,8 @@ hb_link_event(struct hb_dataplane *dp, char error[HB_DATAPLANE_ERROR_MAX])
 		dp->link_complained = false;
 		return;
 	}
-	if (result == -EBUSY || result == -EAGAIN) { /* it still has to do with another dataplane */
+	/* It still has to do with another dataplane, or was too slow: that passes. */
+	if (result == -EBUSY || result == -EAGAIN || result == -ETIMEDOUT) {
 		if (!dp->link_complained)
 			hb_log(HB_LOG_WARN, "persist_busy", "error=\"%s\"", error);
 		dp->link_complained = true;
