@@ -176,7 +176,8 @@ detach(struct hb_engine *engine, const char *why)
 	engine->client = NULL;
 	hb_client_close(client);
 	pthread_mutex_unlock(&engine->client_lock);
-	note_down(engine, why);
+	if (!atomic_load(&engine->stopping))
+		note_down(engine, why);
 	abandon_all(engine, -EPIPE);
 }
 

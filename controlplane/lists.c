@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/assert.h"
-#include "base/log.h"
 #include "controlplane/engine_json.h"
 #include "controlplane/json_fields.h"
 #include "shm/ids.h"
@@ -242,11 +241,10 @@ page_begin(struct page *page, const struct list *list, const struct hb_http_requ
 }
 
 static void
-mysql_away(const char *error, struct hb_http_reply *reply)
+mysql_away(struct hb_http_reply *reply)
 {
-	hb_log(HB_LOG_DEBUG, "mysql_read_failed", "error=\"%s\"", error);
 	hb_http_error(reply, 503, "mysql_unavailable",
-		"lists and orders come from MySQL, which does not answer now: %s", error);
+		"lists and orders come from MySQL, which does not answer now; ask again later");
 }
 
 static void
@@ -273,7 +271,7 @@ answer_list(
 		result = hb_read_query(read, list->query, hb_partition_of(page.account),
 			&page.parameters, &row, list->row, &page, error);
 	if (result != 0) {
-		mysql_away(error, reply);
+		mysql_away(reply);
 		json_decref(page.items);
 	} else {
 		json = json_pack("{s:s,s:o,s:o,s:I}", "status", "ok", "items", page.items, "next",
@@ -370,7 +368,7 @@ hb_order_get(const struct hb_http_request *request, struct hb_http_reply *reply,
 		order_answer(read, order, account, reply);
 	} else {
 		json_decref(order);
-		mysql_away(error, reply);
+		mysql_away(reply);
 	}
 	hb_read_end(read);
 }

@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "persist/db.h"
 
 #define CONNECT_TIMEOUT_S     1
@@ -42,6 +43,7 @@ struct hb_reads {
 	pthread_cond_t returned;
 	struct hb_read slot[HB_READS_CONNECTIONS];
 	_Atomic uint64_t failed;
+	_Atomic bool away; /* for the log: told once */
 };
 
 struct position_row {
@@ -362,6 +364,20 @@ first_snapshot(struct hb_read *read, char error[HB_READS_ERROR_BYTES])
 	return result != 0 ? result : snapshot(read, error);
 }
 
+/* The reason goes into the log when MySQL goes away; callers hear only that it is away. */
+static void
+note(struct hb_reads *reads, int result, const char *error)
+{
+	bool away = result != 0;
+
+	if (atomic_exchange(&reads->away, away) == away)
+		return;
+	if (away)
+		hb_log(HB_LOG_WARN, "mysql_away", "error=\"%s\"", error);
+	else
+		hb_log(HB_LOG_INFO, "mysql_back", "");
+}
+
 int
 hb_read_begin(struct hb_reads *reads, uint64_t min_seq, struct hb_read **out,
 	char error[HB_READS_ERROR_BYTES])
@@ -380,6 +396,7 @@ hb_read_begin(struct hb_reads *reads, uint64_t min_seq, struct hb_read **out,
 		nanosleep(&pause, NULL);
 		result = snapshot(read, error);
 	}
+	note(reads, result, error);
 	if (result != 0) {
 		atomic_fetch_add_explicit(&reads->failed, 1, memory_order_relaxed);
 		read->broken = true;

@@ -361,3 +361,9 @@ engine_owner_frames(struct engine_owner *owner)
 {
 	return atomic_load(&owner->frames);
 }
+
+struct world *
+engine_owner_world(struct engine_owner *owner)
+{
+	return &owner->world;
+}

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 struct engine_owner;
+struct world;
 
 /** Start with an empty state. Asserts everything. */
 struct engine_owner *engine_owner_start(const char *socket_path);
@@ -25,6 +26,8 @@ void engine_owner_busy(struct engine_owner *owner, uint32_t frames);
 /** A user asks for a token: the next TOKEN_TAKE of the target's partition hands it over. */
 void engine_owner_ask(
 	struct engine_owner *owner, uint64_t user, uint8_t operation, uint64_t target);
+/** The engine itself; only before the first client attaches. */
+struct world *engine_owner_world(struct engine_owner *owner);
 /** Frames taken since start. */
 uint64_t engine_owner_frames(struct engine_owner *owner);
 

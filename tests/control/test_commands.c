@@ -13,8 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,9 +20,9 @@
 #include "controlplane/control.h"
 #include "shm/frame.h"
 #include "tests/control/engine_owner.h"
+#include "tests/control/http_call.h"
 
-#define ANSWER_BYTES_MAX (4u << 20)
-#define SENDER		 1001
+#define SENDER 1001
 
 static char directory[] = "/tmp/control-api-XXXXXX";
 static char engine_path[64];
@@ -33,8 +31,8 @@ static struct engine_owner *owner;
 static struct hb_business_keys keys;
 static struct hb_config config;
 static struct hb_control control;
-static char *answer_text; /* of the last call */
-static json_t *answer;
+static struct http_answer last;
+static json_t *answer; /* of the last call */
 static uint64_t nonce;
 
 static void
@@ -81,17 +79,14 @@ set_up(void **state)
 	assert_int_equal(hb_engine_start(&control.engine, engine_path), 0);
 	assert_int_equal(hb_http_start(&control.http_server, &options, error), 0);
 	until_attached();
-	answer_text = malloc(ANSWER_BYTES_MAX);
-	return answer_text ? 0 : -1;
+	return 0;
 }
 
 static int
 tear_down(void **state)
 {
 	(void)state;
-	json_decref(answer);
-	answer = NULL;
-	free(answer_text);
+	http_answer_free(&last);
 	hb_http_stop(control.http_server);
 	hb_engine_stop(control.engine);
 	engine_owner_stop(owner);
@@ -104,52 +99,13 @@ tear_down(void **state)
 
 /* ---- a client ---- */
 
-static int
-connect_http(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	memcpy(address.sun_path, http_path, strlen(http_path) + 1);
-	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
-}
-
-static void
-send_bytes(int fd, const char *bytes, size_t length)
-{
-	while (length > 0) {
-		ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
-
-		if (sent <= 0)
-			return; /* refused early: the answer says why */
-		bytes += sent;
-		length -= (size_t)sent;
-	}
-}
-
-/* Send what is given, read to the end. @return the HTTP code; `answer` holds the JSON */
+/* @return the HTTP code; `answer` holds the JSON */
 static int
 exchange(const char *head, const char *body, size_t body_bytes)
 {
-	int fd = connect_http();
-	size_t used = 0;
-	ssize_t got;
-	int http = 0;
-	char *json;
+	int http = http_exchange(http_path, head, body, body_bytes, &last);
 
-	send_bytes(fd, head, strlen(head));
-	send_bytes(fd, body, body_bytes);
-	while ((got = recv(fd, answer_text + used, ANSWER_BYTES_MAX - 1 - used, 0)) > 0)
-		used += (size_t)got;
-	close(fd);
-	answer_text[used] = '\0';
-	assert_int_equal(sscanf(answer_text, "HTTP/1.1 %d", &http), 1);
-	json = strstr(answer_text, "\r\n\r\n");
-	assert_non_null(json);
-	json_decref(answer);
-	answer = json_loads(json + 4, JSON_REJECT_DUPLICATES, NULL);
-	assert_non_null(answer);
+	answer = last.json;
 	return http;
 }
 
@@ -195,20 +151,6 @@ get(const char *uri)
 	return call_as(0, "GET", uri, NULL, "");
 }
 
-static const char *
-text(const json_t *json, const char *name)
-{
-	const char *value = json_string_value(json_object_get(json, name));
-
-	return value ? value : "";
-}
-
-static json_int_t
-number(const json_t *json, const char *name)
-{
-	return json_integer_value(json_object_get(json, name));
-}
-
 static void
 open_account(unsigned account)
 {
@@ -227,7 +169,7 @@ available(unsigned account)
 
 	snprintf(uri, sizeof(uri), "/business/v1/accounts/%u", account);
 	assert_int_equal(get(uri), 200);
-	return number(answer, "available_fen");
+	return http_number(answer, "available_fen");
 }
 
 /* ---- what a business system does ---- */
@@ -237,18 +179,18 @@ an_account_is_opened_once(void **state)
 {
 	(void)state;
 	open_account(SENDER);
-	assert_string_equal(text(answer, "status"), "ok");
+	assert_string_equal(http_text(answer, "status"), "ok");
 	assert_false(json_is_true(json_object_get(answer, "already")));
 	open_account(SENDER);
 	assert_true(json_is_true(json_object_get(answer, "already")));
 	assert_int_equal(
 		post("/business/v1/accounts", "again", "{\"account\":1001,\"kind\":\"user\"}"),
 		409);
-	assert_string_equal(text(answer, "status"), "account_exists");
+	assert_string_equal(http_text(answer, "status"), "account_exists");
 	assert_int_equal(post("/business/v1/accounts", "open-1001",
 				 "{\"account\":1001,\"kind\":\"enterprise\"}"),
 		409);
-	assert_string_equal(text(answer, "status"), "idempotency_conflict");
+	assert_string_equal(http_text(answer, "status"), "idempotency_conflict");
 }
 
 static void
@@ -260,20 +202,20 @@ a_credit_sent_again_books_once_and_tells_the_same_order(void **state)
 	(void)state;
 	open_account(SENDER);
 	assert_int_equal(post("/business/v1/credits", "pay-1", body), 201);
-	assert_int_equal(number(answer, "amount_fen"), 500);
-	snprintf(order_no, sizeof(order_no), "%s", text(answer, "order_no"));
+	assert_int_equal(http_number(answer, "amount_fen"), 500);
+	snprintf(order_no, sizeof(order_no), "%s", http_text(answer, "order_no"));
 	assert_int_equal(strlen(order_no), 32);
 	assert_memory_equal(order_no, "10107", 5); /* recharge, version 1, node 07 */
 	assert_int_equal(post("/business/v1/credits", "pay-1", body), 201);
-	assert_string_equal(text(answer, "order_no"), order_no);
+	assert_string_equal(http_text(answer, "order_no"), order_no);
 	assert_true(json_is_true(json_object_get(answer, "already")));
 	assert_int_equal(available(SENDER), 500);
 	assert_int_equal(post("/business/v1/credits", "pay-1",
 				 "{\"account\":1001,\"amount_fen\":501,\"channel\":\"manual\"}"),
 		409);
-	assert_string_equal(text(answer, "status"), "idempotency_conflict");
+	assert_string_equal(http_text(answer, "status"), "idempotency_conflict");
 	assert_int_equal(call_as(1, "POST", "/business/v1/credits", "pay-1", body), 201);
-	assert_string_not_equal(text(answer, "order_no"), order_no);
+	assert_string_not_equal(http_text(answer, "order_no"), order_no);
 	assert_int_equal(available(SENDER), 1000);
 }
 
@@ -292,11 +234,12 @@ a_batch_answers_each_item_in_order(void **state)
 		assert_int_equal(post("/business/v1/credits", "batch", body), 200);
 		items = json_object_get(answer, "items");
 		assert_int_equal(json_array_size(items), 3);
-		assert_string_equal(text(json_array_get(items, 0), "status"), "ok");
-		assert_string_equal(text(json_array_get(items, 1), "status"), "account_unknown");
-		assert_string_equal(text(json_array_get(items, 2), "status"), "ok");
-		assert_string_not_equal(text(json_array_get(items, 0), "order_no"),
-			text(json_array_get(items, 2), "order_no"));
+		assert_string_equal(http_text(json_array_get(items, 0), "status"), "ok");
+		assert_string_equal(
+			http_text(json_array_get(items, 1), "status"), "account_unknown");
+		assert_string_equal(http_text(json_array_get(items, 2), "status"), "ok");
+		assert_string_not_equal(http_text(json_array_get(items, 0), "order_no"),
+			http_text(json_array_get(items, 2), "order_no"));
 		assert_int_equal(available(SENDER), 200);
 	}
 }
@@ -312,26 +255,26 @@ a_packet_is_sent_on_behalf_and_looked_at(void **state)
 	(void)state;
 	open_account(SENDER);
 	assert_int_equal(post("/business/v1/packets", "packet-1", body), 409);
-	assert_string_equal(text(answer, "status"), "insufficient");
+	assert_string_equal(http_text(answer, "status"), "insufficient");
 	assert_int_equal(post("/business/v1/credits", "pay",
 				 "{\"account\":1001,\"amount_fen\":1000,\"channel\":\"manual\"}"),
 		201);
 	assert_int_equal(post("/business/v1/packets", "packet-1", body), 201);
-	snprintf(uri, sizeof(uri), "/business/v1/packets/%s", text(answer, "packet"));
+	snprintf(uri, sizeof(uri), "/business/v1/packets/%s", http_text(answer, "packet"));
 	assert_int_equal(post("/business/v1/packets", "packet-1", body), 201);
-	assert_string_equal(uri + strlen("/business/v1/packets/"), text(answer, "packet"));
+	assert_string_equal(uri + strlen("/business/v1/packets/"), http_text(answer, "packet"));
 	assert_int_equal(get(uri), 200);
-	assert_string_equal(text(answer, "state"), "open");
-	assert_string_equal(text(answer, "kind"), "lucky");
-	assert_string_equal(text(answer, "greeting"), "\xe6\x81\xad\xe5\x96\x9c");
-	assert_int_equal(number(answer, "group"), 7);
-	assert_int_equal(number(answer, "left_fen"), 1000);
+	assert_string_equal(http_text(answer, "state"), "open");
+	assert_string_equal(http_text(answer, "kind"), "lucky");
+	assert_string_equal(http_text(answer, "greeting"), "\xe6\x81\xad\xe5\x96\x9c");
+	assert_int_equal(http_number(answer, "group"), 7);
+	assert_int_equal(http_number(answer, "left_fen"), 1000);
 	assert_true(json_is_null(json_object_get(answer, "seed")));
-	assert_int_equal(strlen(text(answer, "commitment")), 64);
+	assert_int_equal(strlen(http_text(answer, "commitment")), 64);
 	assert_int_equal(available(SENDER), 0);
-	assert_int_equal(number(answer, "frozen_fen"), 1000);
+	assert_int_equal(http_number(answer, "frozen_fen"), 1000);
 	assert_int_equal(get("/business/v1/packets/0170700000000099"), 404);
-	assert_string_equal(text(answer, "status"), "packet_unknown");
+	assert_string_equal(http_text(answer, "status"), "packet_unknown");
 }
 
 static void
@@ -355,10 +298,10 @@ a_thousand_tokens_come_in_one_request(void **state)
 	for (size_t i = 0; i < 1000; i++) {
 		json_t *item = json_array_get(items, i);
 
-		assert_string_equal(text(item, "status"), "ok");
-		assert_int_equal(number(item, "user"), 5000 + (json_int_t)i);
-		assert_memory_equal(text(item, "token"), "TR-", 3);
-		assert_in_range(number(item, "sequence"), 10000, 99999);
+		assert_string_equal(http_text(item, "status"), "ok");
+		assert_int_equal(http_number(item, "user"), 5000 + (json_int_t)i);
+		assert_memory_equal(http_text(item, "token"), "TR-", 3);
+		assert_in_range(http_number(item, "sequence"), 10000, 99999);
 	}
 }
 
@@ -371,7 +314,8 @@ asked_tokens_are_handed_over_once(void **state)
 	assert_int_equal(get("/business/v1/tokens/asked?limit=1000"), 200);
 	assert_int_equal(json_array_size(json_object_get(answer, "items")), 30);
 	assert_string_equal(
-		text(json_array_get(json_object_get(answer, "items"), 0), "operation"), "transfer");
+		http_text(json_array_get(json_object_get(answer, "items"), 0), "operation"),
+		"transfer");
 	assert_int_equal(get("/business/v1/tokens/asked"), 200);
 	assert_int_equal(json_array_size(json_object_get(answer, "items")), 0);
 	assert_int_equal(get("/business/v1/tokens/asked?limit=0"), 400);
@@ -386,12 +330,12 @@ busy_is_asked_again_before_it_is_told(void **state)
 	(void)state;
 	engine_owner_busy(owner, 3);
 	open_account(SENDER);
-	assert_string_equal(text(answer, "status"), "ok");
+	assert_string_equal(http_text(answer, "status"), "ok");
 	engine_owner_busy(owner, 1000);
 	assert_int_equal(
 		post("/business/v1/accounts", "b", "{\"account\":2,\"kind\":\"user\"}"), 503);
-	assert_string_equal(text(answer, "status"), "busy");
-	assert_non_null(strstr(answer_text, "Retry-After: 1\r\n"));
+	assert_string_equal(http_text(answer, "status"), "busy");
+	assert_non_null(strstr(last.text, "Retry-After: 1\r\n"));
 	engine_owner_busy(owner, 0);
 }
 
@@ -403,7 +347,7 @@ without_an_engine_nothing_is_done_and_the_caller_may_ask_again(void **state)
 	assert_int_equal(post("/business/v1/accounts", "b",
 				 "{\"items\":[{\"account\":2,\"kind\":\"user\"}]}"),
 		503);
-	assert_string_equal(text(answer, "status"), "unavailable");
+	assert_string_equal(http_text(answer, "status"), "unavailable");
 	owner = engine_owner_start(engine_path);
 	until_attached();
 	open_account(2);
@@ -453,14 +397,14 @@ bad_requests_do_nothing_and_name_the_field(void **state)
 	open_account(SENDER);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		assert_int_equal(post(cases[i][0], "k", cases[i][1]), 400);
-		assert_string_equal(text(answer, "status"), "bad_request");
-		assert_memory_equal(text(answer, "message"), cases[i][2], strlen(cases[i][2]));
+		assert_string_equal(http_text(answer, "status"), "bad_request");
+		assert_memory_equal(http_text(answer, "message"), cases[i][2], strlen(cases[i][2]));
 	}
 	assert_int_equal(available(SENDER), 0);
 	assert_int_equal(post("/business/v1/credits", NULL,
 				 "{\"account\":1001,\"amount_fen\":1,\"channel\":\"manual\"}"),
 		400);
-	assert_memory_equal(text(answer, "message"), "Idempotency-Key", 15);
+	assert_memory_equal(http_text(answer, "message"), "Idempotency-Key", 15);
 }
 
 static void
@@ -468,7 +412,7 @@ strange_bytes_come_back_as_question_marks(void **state)
 {
 	(void)state;
 	assert_int_equal(get("/business/v1/tokens/asked?\xff\xc3=1"), 400);
-	assert_string_equal(text(answer, "status"), "bad_request");
+	assert_string_equal(http_text(answer, "status"), "bad_request");
 }
 
 static void
@@ -479,7 +423,7 @@ an_unsigned_request_is_refused(void **state)
 				  "Connection: close\r\n\r\n",
 				 "", 0),
 		401);
-	assert_string_equal(text(answer, "status"), "unauthorized");
+	assert_string_equal(http_text(answer, "status"), "unauthorized");
 	assert_int_equal(
 		exchange("GET /v1/orders HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n", "", 0),
 		401);
@@ -500,7 +444,7 @@ too_much_is_refused(void **state)
 		"Content-Length: %zu\r\n\r\n",
 		bytes);
 	assert_int_equal(exchange(head, body, bytes), 413);
-	assert_string_equal(text(answer, "status"), "too_large");
+	assert_string_equal(http_text(answer, "status"), "too_large");
 	snprintf(head, sizeof(head),
 		"GET /%01200d HTTP/1.1\r\nHost: c\r\nConnection: close\r\n\r\n", 0);
 	assert_int_equal(exchange(head, "", 0), 400);
