@@ -375,7 +375,8 @@ note(struct hb_reads *reads, int result, const char *error)
 	if (away)
 		hb_log(HB_LOG_WARN, "mysql_away", "error=\"%s\"", error);
 	else
-		hb_log(HB_LOG_INFO, "mysql_back", "");
+		hb_log(HB_LOG_INFO, "mysql_back", "failed=%lu",
+			(unsigned long)hb_reads_failed(reads));
 }
 
 int
