@@ -110,6 +110,7 @@ misuse_is_refused_with_what_would_be_right(void **state)
 	refused("status now", "status does not take 'now'; usage: hbctl status");
 	refused("top --cuont 3", "unknown option '--cuont' of top; see 'hbctl help top'");
 	refused("top --count", "option --count needs a value: --count N");
+	refused("top --count --json", "option --count needs a value: --count N");
 	refused("top --count 1 --count 2", "option --count is given twice");
 	refused("--verbose status", "unknown option '--verbose'; see 'hbctl --help'");
 	refused("--json", "what shall be done? 'hbctl --help' lists it");

@@ -184,7 +184,7 @@ parse_option(struct hbctl *hbctl, int argc, char **argv, int *at, char error[HBC
 		return HBCTL_USAGE;
 	}
 	if (option->value != NULL && value == NULL) {
-		if (*at + 1 >= argc) {
+		if (*at + 1 >= argc || strncmp(argv[*at + 1], "--", 2) == 0) {
 			snprintf(error, HBCTL_ERROR_BYTES, "option %s needs a value: %s %s", word,
 				word, option->value);
 			return HBCTL_USAGE;
