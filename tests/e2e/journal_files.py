@@ -23,14 +23,17 @@ def snapshots(node):
 
 
 def frames(path):
-    """Frames of a raw segment: list of (offset, length, payload length, first sequence)."""
+    """Frames of a raw segment: list of (offset, length, payload length, first sequence). A file
+    made ready from a packed segment may still hold that one's frames; they do not count."""
+    own_number = int(os.path.basename(path)[len("segment-"):-len(".raw")], 16)
     found = []
     with open(path, "rb") as f:
         data = f.read()
     at = 0
     while at + FRAME_HEADER_BYTES <= len(data):
         magic, _, _, length, payload = struct.unpack_from("<IHHII", data, at)
-        if magic != FRAME_MAGIC or length == 0:
+        number = struct.unpack_from("<Q", data, at + 40)[0]
+        if magic != FRAME_MAGIC or length == 0 or number != own_number:
             break
         found.append((at, length, payload, struct.unpack_from("<Q", data, at + 56)[0]))
         at += length
