@@ -28,7 +28,7 @@ process_alive() {
     local pid start
     [ -r "$NODE/pid/$1" ] || return 1
     read -r pid start <"$NODE/pid/$1" || return 1
-    [ "$(process_start_time "$pid")" = "$start" ] && [ "$(process_state "$pid")" != Z ]
+    [ -n "$start" ] && [ "$(process_start_time "$pid")" = "$start" ] && [ "$(process_state "$pid")" != Z ]
 }
 
 # What a dead process left behind in its session, such as nginx workers without their master.
