@@ -115,7 +115,7 @@ const struct hbctl_command hbctl_commands[] = {
 		.name = "account",
 		.arguments = "ACCOUNT",
 		.summary = "balance of an account",
-		.details = "From the engine; through control when the dataplane does not answer.\n"
+		.details = "From the engine; MySQL when the dataplane does not answer.\n"
 			   "The answer says where it comes from and up to which journal sequence.",
 		.example = "hbctl account 1001",
 		.needs_node = true,
@@ -126,7 +126,7 @@ const struct hbctl_command hbctl_commands[] = {
 		.arguments = "ID",
 		.summary = "a packet with its claims",
 		.details = "ID is 16 hexadecimal digits. From the engine while it is in memory,\n"
-			   "from MySQL through control afterwards. Seed and luckiest share are "
+			   "from MySQL afterwards. Seed and luckiest share are "
 			   "shown once it is\n"
 			   "sold out or closed.",
 		.example = "hbctl packet 0110000000000001",
@@ -141,7 +141,7 @@ const struct hbctl_command hbctl_commands[] = {
 			"NUMBER is 32 digits: business, version, node, allocator, user digits, "
 			"time\n"
 			"and sequence. They are decoded in any case; the order itself comes from\n"
-			"MySQL through control. The engine has recharge orders, too: name their\n"
+			"MySQL. The engine has recharge orders, too: name their\n"
 			"account and it is asked first.",
 		.example = "hbctl order 10107126124202611231635016300000\n"
 			   "hbctl order 10107126124202611231635016300000 --account 1001",
@@ -507,7 +507,7 @@ hbctl_help_manual(FILE *out)
 		     "  key/jwt.keys                        secrets behind 'token user', 0400\n"
 		     "  socket/dataplane/attach.sock        engine: root attaches as control does\n"
 		     "  socket/persist/admin.sock           journal and appliers\n"
-		     "  socket/control/admin.sock           MySQL views, jobs\n"
+		     "  socket/control/admin.sock           status, jobs\n"
 		     "\nENVIRONMENT\n"
 		     "  HB_CONFIG                           configuration, as -c\n"
 		     "  HB_SECTION_OPTION                   one option, as -o section.option=\n"

@@ -14,6 +14,7 @@
 #ifndef HBCTL_H
 #define HBCTL_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -203,6 +204,30 @@ json_t *hbctl_persist_call(
 
 /** Give up root for the persist user, for good. @return 0 or -errno with `error` */
 int hbctl_become_persist(const struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
+/** Work of a child. @return the answer, or NULL with `error` */
+typedef json_t *hbctl_child_fn(
+	struct hbctl *hbctl, const void *context, char error[HBCTL_ERROR_BYTES]);
+/**
+ * Run `work` in a child that is the persist user.
+ * @param stop NULL, or set by a signal handler: the child is ended
+ * @return its answer, {"ok":false,"error":…} when it gave none; NULL with `error` when it died
+ */
+json_t *hbctl_in_child(struct hbctl *hbctl, hbctl_child_fn *work, const void *context,
+	const volatile sig_atomic_t *stop, char error[HBCTL_ERROR_BYTES]);
+
+/* ledger.c */
+
+/**
+ * Look one thing up in MySQL, at one consistent cut, in the form that the engine's answer has.
+ * To be used as `work`.
+ * @param context struct hbctl_ledger_key
+ */
+hbctl_child_fn hbctl_ledger_read;
+struct hbctl_ledger_key {
+	uint64_t account;     /* or 0 */
+	uint64_t packet;      /* or 0 */
+	const char *order_no; /* or NULL */
+};
 
 /* control_api.c */
 

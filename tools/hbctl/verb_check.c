@@ -10,12 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "persist/applier.h"
@@ -28,7 +26,6 @@
 #define ENGINE_TIMEOUT_MS	60000
 #define BUSY_ATTEMPTS		100
 #define BUSY_PAUSE_US		50000
-#define RESULT_BYTES_MAX	(4 << 20)
 #define CUT_UNKNOWN		UINT64_MAX /* nobody told: the child looks where MySQL stands */
 
 static volatile sig_atomic_t interrupted;
@@ -143,122 +140,47 @@ find_cut(const struct hb_config *config, bool journal_only, uint64_t *cut, uint6
 	return result;
 }
 
-/* @return the text for the parent, from malloc; NULL when out of memory */
-static char *
-check_text(struct hbctl *hbctl, uint64_t cut, bool journal_only)
+struct order {
+	uint64_t cut;
+	bool journal_only;
+};
+
+/* In the child. */
+static json_t *
+check(struct hbctl *hbctl, const void *context, char error[HBCTL_ERROR_BYTES])
 {
 	static struct hb_check_result result;
+	const struct order *order = context;
 	struct progress progress = {.terminal = isatty(STDERR_FILENO) == 1, .quiet = hbctl->json};
 	struct hb_check_options options = {.config = &hbctl->config,
-		.journal_only = journal_only,
+		.cut_seq = order->cut,
+		.journal_only = order->journal_only,
 		.progress = show_progress,
 		.context = &progress};
-	char error[HBCTL_ERROR_BYTES] = "";
-	uint64_t end = cut;
-	char *text = NULL;
-	json_t *failed;
-	int done = hbctl_become_persist(hbctl, error);
+	uint64_t end = order->cut;
+	json_t *answer = NULL;
+	char *text;
+	int done = 0;
 
-	if (done == 0 && cut == CUT_UNKNOWN)
-		done = find_cut(&hbctl->config, journal_only, &cut, &end, error);
-	options.cut_seq = cut;
+	if (order->cut == CUT_UNKNOWN)
+		done = find_cut(&hbctl->config, order->journal_only, &options.cut_seq, &end, error);
 	if (done == 0)
 		done = hb_check_run(&options, &result, error);
 	if (progress.terminal && progress.phase[0] != '\0')
 		fprintf(stderr, "\r\033[K");
-	if (done == 0)
-		return hb_check_json(&result, journal_only ? 0 : end - result.mysql_seq);
-	failed = json_pack("{s:b, s:o}", "ok", 0, "error",
-		hbctl_json_string(error[0] == '\0' ? strerror(-done) : error));
-	text = json_dumps(failed, JSON_COMPACT);
-	json_decref(failed);
-	return text;
-}
-
-static void
-child_main(struct hbctl *hbctl, int pipe_fd, uint64_t cut, bool journal_only)
-{
-	char *text;
-	size_t length, written = 0;
-
-	signal(SIGINT, SIG_DFL);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGHUP, SIG_DFL);
-	text = check_text(hbctl, cut, journal_only);
-	length = text == NULL ? 0 : strlen(text);
-	while (written < length) {
-		ssize_t n = write(pipe_fd, text + written, length - written);
-
-		if (n < 0 && errno != EINTR)
-			break;
-		written += n < 0 ? 0 : (size_t)n;
-	}
-	_exit(text != NULL && written == length ? 0 : 1);
-}
-
-/* --- the parent --- */
-
-/* All that the child writes until it closes the pipe, or until a signal comes. */
-static char *
-read_all(int fd)
-{
-	char *text = malloc(RESULT_BYTES_MAX + 1);
-	size_t length = 0;
-
-	while (text != NULL && length < RESULT_BYTES_MAX && !interrupted) {
-		struct pollfd readable = {.fd = fd, .events = POLLIN};
-		ssize_t n;
-
-		if (poll(&readable, 1, 200) <= 0)
-			continue;
-		n = read(fd, text + length, RESULT_BYTES_MAX - length);
-		if (n == 0 || (n < 0 && errno != EINTR))
-			break;
-		length += n < 0 ? 0 : (size_t)n;
-	}
-	if (text != NULL)
-		text[length] = '\0';
-	return text;
-}
-
-/* @return the child's answer, or NULL with `error` */
-static json_t *
-run_child(struct hbctl *hbctl, uint64_t cut, bool journal_only, char error[HBCTL_ERROR_BYTES])
-{
-	int pipe_fds[2];
-	json_t *answer = NULL;
-	char *text;
-	pid_t child;
-	int status = 0;
-
-	fflush(hbctl->out);
-	if (pipe(pipe_fds) != 0 || (child = fork()) < 0) {
-		snprintf(error, HBCTL_ERROR_BYTES, "cannot start the check: %s", strerror(errno));
+	if (done != 0) {
+		if (error[0] == '\0')
+			snprintf(error, HBCTL_ERROR_BYTES, "%s", strerror(-done));
 		return NULL;
 	}
-	if (child == 0) {
-		close(pipe_fds[0]);
-		child_main(hbctl, pipe_fds[1], cut, journal_only);
-	}
-	close(pipe_fds[1]);
-	text = read_all(pipe_fds[0]);
-	close(pipe_fds[0]);
-	if (interrupted)
-		kill(child, SIGTERM);
-	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-		continue;
-	if (interrupted)
-		snprintf(error, HBCTL_ERROR_BYTES, "interrupted");
-	else if (text == NULL || text[0] == '\0')
-		snprintf(error, HBCTL_ERROR_BYTES,
-			"the check ended with %s %d; what it said is above",
-			WIFSIGNALED(status) ? "signal" : "exit code",
-			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	else if ((answer = json_loads(text, 0, NULL)) == NULL)
-		snprintf(error, HBCTL_ERROR_BYTES, "the check's result is not JSON");
+	text = hb_check_json(&result, order->journal_only ? 0 : end - result.mysql_seq);
+	if (text != NULL)
+		answer = json_loads(text, 0, NULL);
 	free(text);
 	return answer;
 }
+
+/* --- the parent --- */
 
 static void
 add_violation(json_t *violations, const char *kind, const char *where, const char *found)
@@ -409,8 +331,11 @@ check_at_cut(struct hbctl *hbctl, bool offline, bool journal_only, json_t **answ
 	uint64_t cut = CUT_UNKNOWN;
 	int result = interrupted ? HBCTL_OK : make_cut(hbctl, offline, journal_only, &cut);
 
-	if (result == HBCTL_OK && !interrupted)
-		*answer = run_child(hbctl, cut, journal_only, error);
+	if (result == HBCTL_OK && !interrupted) {
+		struct order order = {.cut = cut, .journal_only = journal_only};
+
+		*answer = hbctl_in_child(hbctl, check, &order, &interrupted, error);
+	}
 	if (!journal_only && (cut != CUT_UNKNOWN || result != HBCTL_OK || interrupted))
 		free_appliers(hbctl);
 	if (result == HBCTL_OK && interrupted)

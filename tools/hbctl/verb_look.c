@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hbctl account, packet, order: look one thing up. The engine first, MySQL through control when
- * the engine is down or no longer has it. Every answer names its source and its journal sequence.
+ * hbctl account, packet, order: look one thing up. The engine first, MySQL when the engine is
+ * down or no longer has it. Every answer names its source and its journal sequence.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,36 +13,29 @@
 #include "tools/hbctl/hbctl.h"
 
 /*
- * What control says about it. Its answers have the engine's names; `status` becomes `ok`.
+ * What MySQL says about it.
  * @param engine_error why the engine did not say it, "" when it was not asked
  * @return HBCTL_OK with *answer, or the exit code of what was said
  */
 static int
-ask_control(struct hbctl *hbctl, const char *path, const char *engine_error, json_t **answer)
+ask_ledger(struct hbctl *hbctl, const struct hbctl_ledger_key *key, const char *engine_error,
+	json_t **answer)
 {
-	const char *prefix = engine_error[0] == '\0' ? "" : "engine: ";
-	const char *separator = engine_error[0] == '\0' ? "" : "; control: ";
+	bool asked = engine_error[0] != '\0';
 	char error[HBCTL_ERROR_BYTES] = "";
-	int status = 0;
-	json_t *got = hbctl_control_call(hbctl, "GET", path, NULL, &status, error);
+	json_t *got = hbctl_in_child(hbctl, hbctl_ledger_read, key, NULL, error);
+	int result;
 
-	if (got == NULL)
-		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s%s%s%s", prefix, engine_error,
-			separator, error);
-	if (status != 200) {
-		const char *message = hbctl_json_text(got, "message");
-		int result = hbctl_fail(hbctl, status >= 500 ? HBCTL_UNREACHABLE : HBCTL_WRONG,
-			"%s%s%s%s", prefix, engine_error, separator,
-			message[0] == '\0' ? hbctl_json_text(got, "status") : message);
-
-		json_decref(got);
-		return result;
+	if (json_is_true(json_object_get(got, "ok"))) {
+		*answer = got;
+		return HBCTL_OK;
 	}
-	*answer = json_pack("{s:b, s:s}", "ok", 1, "source", "control");
-	json_object_del(got, "status");
-	json_object_update(*answer, got);
+	result = hbctl_fail(hbctl,
+		hbctl_json_text(got, "status")[0] == '\0' ? HBCTL_UNREACHABLE : HBCTL_WRONG,
+		"%s%s%sMySQL: %s", asked ? "engine: " : "", engine_error, asked ? "; " : "",
+		got == NULL ? error : hbctl_json_text(got, "error"));
 	json_decref(got);
-	return HBCTL_OK;
+	return result;
 }
 
 static void
@@ -124,7 +117,6 @@ hbctl_run_account(struct hbctl *hbctl)
 	struct hb_reply *reply = (struct hb_reply *)(void *)room;
 	struct hb_frame frame;
 	char error[HBCTL_ERROR_BYTES] = "";
-	char path[64];
 	json_t *answer = NULL;
 	uint64_t account;
 	int result;
@@ -138,8 +130,9 @@ hbctl_run_account(struct hbctl *hbctl)
 	frame.target = frame.user = account;
 	if (hbctl_engine_call(hbctl, &frame, sizeof(frame), reply, HBCTL_CALL_TIMEOUT_MS, error) !=
 		0) {
-		snprintf(path, sizeof(path), "/accounts/%" PRIu64, account);
-		result = ask_control(hbctl, path, error, &answer);
+		const struct hbctl_ledger_key key = {.account = account};
+
+		result = ask_ledger(hbctl, &key, error, &answer);
 		return result != HBCTL_OK ? result : show(hbctl, answer, print_account);
 	}
 	if (reply->status != HB_STATUS_OK) /* accounts are never removed: MySQL knows no more */
@@ -287,36 +280,6 @@ print_packet(struct hbctl *hbctl, const json_t *p)
 	print_claims(hbctl, p);
 }
 
-/* All pages of a packet from control. */
-static int
-packet_from_control(struct hbctl *hbctl, uint64_t id, const char *engine_error, json_t **packet)
-{
-	bool more = true;
-
-	while (more) {
-		json_t *claims = json_object_get(*packet, "claims");
-		json_t *page = NULL;
-		char path[64];
-		int result;
-
-		snprintf(path, sizeof(path), "/packets/%016" PRIx64 "?after=%zu", id,
-			json_array_size(claims));
-		result = ask_control(hbctl, path, engine_error, &page);
-		if (result != HBCTL_OK)
-			return result;
-		more = json_is_true(json_object_get(page, "more")) &&
-		       json_array_size(json_object_get(page, "claims")) > 0;
-		json_object_del(page, "more");
-		if (*packet == NULL) {
-			*packet = page;
-			continue;
-		}
-		json_array_extend(claims, json_object_get(page, "claims"));
-		json_decref(page);
-	}
-	return HBCTL_OK;
-}
-
 int
 hbctl_run_packet(struct hbctl *hbctl)
 {
@@ -332,10 +295,12 @@ hbctl_run_packet(struct hbctl *hbctl)
 			hbctl->positional[0]);
 	result = fetch_packet(hbctl, id, &packet, &status, error);
 	if (result != 0 || status == HB_STATUS_PACKET_UNKNOWN) {
+		const struct hbctl_ledger_key key = {.packet = id};
+
 		json_decref(packet);
 		packet = NULL;
-		result = packet_from_control(
-			hbctl, id, result != 0 ? error : hb_status_advice(status), &packet);
+		result = ask_ledger(
+			hbctl, &key, result != 0 ? error : hb_status_advice(status), &packet);
 	} else if (status != HB_STATUS_OK) {
 		result = hbctl_refused(hbctl, "packet", status);
 	}
@@ -421,7 +386,6 @@ hbctl_run_order(struct hbctl *hbctl)
 	const char *owner = hbctl_option_value(hbctl, "--account");
 	struct hb_order_number number;
 	char error[HBCTL_ERROR_BYTES] = "";
-	char path[64];
 	json_t *answer = NULL;
 	json_t *fields;
 	uint64_t account = 0;
@@ -440,13 +404,12 @@ hbctl_run_order(struct hbctl *hbctl)
 	if (!hbctl->json) /* worth something in any case */
 		print_number(hbctl, fields);
 	if (owner == NULL || order_from_engine(hbctl, &number, account, &answer, error) != 0) {
-		snprintf(path, sizeof(path), "/orders/%s", text);
-		result = ask_control(hbctl, path, error, &answer);
+		const struct hbctl_ledger_key key = {.order_no = text};
+
+		result = ask_ledger(hbctl, &key, error, &answer);
 	}
-	if (result == HBCTL_OK && hbctl->json) {
+	if (result == HBCTL_OK && hbctl->json)
 		json_object_update_missing(answer, fields);
-		json_object_set(answer, "business", json_object_get(fields, "business"));
-	}
 	json_decref(fields);
 	return result == HBCTL_OK ? show(hbctl, answer, print_order) : result;
 }
