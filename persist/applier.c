@@ -36,8 +36,7 @@
 #define RETRIES_BEFORE_ALARM 5
 #define POLL_MS		     10 /* while a batch fills, and for the stop of a process */
 #define IDLE_WAIT_MS	     500
-#define BATCH_RECORDS_GOOD   1000 /* enough to write without waiting */
-#define LAG_BATCHES	     4	  /* further behind than this: larger batches */
+#define LAG_BATCHES	     4 /* further behind than this: larger batches */
 #define LAG_FACTOR	     4
 
 struct server {
@@ -197,6 +196,7 @@ create_position(struct server *s)
 		columns, 5, NULL, 0, &insert, s->error);
 	if (rc == 0)
 		rc = hb_db_bulk(insert, &s->position, sizeof(s->position), 1, NULL, s->error);
+	hb_db_release(insert);
 	return rc == -EEXIST ? -EAGAIN : rc;
 }
 
@@ -341,7 +341,7 @@ apply_batch(struct server *s, uint64_t limit)
 	return cut ? hb_journal_reader_seek(s->reader, to.seq + 1) : 0;
 }
 
-/* Let small batches fill for the configured time, unless somebody waits. */
+/* Let a batch fill for the configured time, unless somebody waits: large ones cost less. */
 static uint64_t
 wait_for_records(struct server *s, uint64_t limit)
 {
@@ -349,7 +349,8 @@ wait_for_records(struct server *s, uint64_t limit)
 		hb_mono_ns() + UINT64_C(1000000) * (uint64_t)s->config->applier_interval_ms;
 	bool stopping = false;
 
-	while (limit - s->position.seq < BATCH_RECORDS_GOOD && hb_mono_ns() < until_ns) {
+	while (limit - s->position.seq < (uint64_t)s->config->applier_batch_records_max &&
+		hb_mono_ns() < until_ns) {
 		nap(s, POLL_MS);
 		limit = limit_of(s, &stopping);
 		if (stopping || is_ending(s))

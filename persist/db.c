@@ -34,6 +34,7 @@
 struct hb_db {
 	MYSQL *handle;
 	struct hb_db_statement *statements;
+	bool array_binding; /* the server is MariaDB */
 };
 
 struct hb_db_statement {
@@ -233,6 +234,7 @@ hb_db_open(struct hb_db **db, const struct hb_config *config, const char *user, 
 	mysql_options(opened->handle, MYSQL_OPT_READ_TIMEOUT, &io_s);
 	mysql_options(opened->handle, MYSQL_OPT_WRITE_TIMEOUT, &io_s);
 	rc = connect_session(opened, config, user, password, error);
+	opened->array_binding = rc == 0 && mariadb_connection(opened->handle);
 	explicit_bzero(password, sizeof(password));
 	if (rc != 0) {
 		hb_db_close(opened);
@@ -267,6 +269,12 @@ hb_db_close(struct hb_db *db)
 	}
 	mysql_close(db->handle);
 	free(db);
+}
+
+void
+hb_db_row_by_row(struct hb_db *db)
+{
+	db->array_binding = false;
 }
 
 uint64_t
@@ -434,6 +442,22 @@ out:
 	return rc;
 }
 
+void
+hb_db_release(struct hb_db_statement *statement)
+{
+	if (statement == NULL)
+		return;
+	for (struct hb_db_statement **at = &statement->db->statements; *at != NULL;
+		at = &(*at)->next) {
+		if (*at != statement)
+			continue;
+		*at = statement->next;
+		statement_free(statement);
+		return;
+	}
+	HB_ASSERT(!"statement of this connection");
+}
+
 static size_t
 bulk_column_bytes(const struct hb_db_column *column)
 {
@@ -484,35 +508,6 @@ bulk_fill(struct hb_db_statement *s, const uint8_t *rows, size_t row_bytes, uint
 	}
 }
 
-int
-hb_db_bulk(struct hb_db_statement *s, const void *rows, size_t row_bytes, uint32_t row_count,
-	uint64_t *matched, char error[HB_DB_ERROR_BYTES])
-{
-	uint64_t total = 0;
-
-	if (bulk_prepare(s) != 0) {
-		snprintf(error, HB_DB_ERROR_BYTES, "out of memory");
-		return -ENOMEM;
-	}
-	for (uint32_t done = 0; done < row_count;) {
-		unsigned int count = row_count - done;
-
-		if (count > BULK_ROWS_MAX)
-			count = BULK_ROWS_MAX;
-		bulk_fill(s, (const uint8_t *)rows + done * row_bytes, row_bytes, count);
-		s->array = true;
-		if (mysql_stmt_attr_set(s->handle, STMT_ATTR_ARRAY_SIZE, &count) != 0 ||
-			mysql_stmt_bind_param(s->handle, s->in_bind) != 0 ||
-			mysql_stmt_execute(s->handle) != 0)
-			return statement_failed(s, "rows", error);
-		total += mysql_stmt_affected_rows(s->handle);
-		done += count;
-	}
-	if (matched != NULL)
-		*matched = total;
-	return 0;
-}
-
 static int
 query_bind(struct hb_db_statement *s, const uint8_t *parameters, uint8_t *row)
 {
@@ -538,6 +533,54 @@ query_bind(struct hb_db_statement *s, const uint8_t *parameters, uint8_t *row)
 	}
 	if (s->in_count > 0 && mysql_stmt_bind_param(s->handle, s->in_bind) != 0)
 		return -EIO;
+	return 0;
+}
+
+static int
+run_row_by_row(struct hb_db_statement *s, const uint8_t *rows, size_t row_bytes, uint32_t row_count,
+	uint64_t *matched, char error[HB_DB_ERROR_BYTES])
+{
+	uint64_t total = 0;
+
+	for (uint32_t i = 0; i < row_count; i++) {
+		if (query_bind(s, rows + i * row_bytes, NULL) != 0 ||
+			mysql_stmt_execute(s->handle) != 0)
+			return statement_failed(s, "row", error);
+		total += mysql_stmt_affected_rows(s->handle);
+	}
+	if (matched != NULL)
+		*matched = total;
+	return 0;
+}
+
+int
+hb_db_bulk(struct hb_db_statement *s, const void *rows, size_t row_bytes, uint32_t row_count,
+	uint64_t *matched, char error[HB_DB_ERROR_BYTES])
+{
+	uint64_t total = 0;
+
+	if (!s->db->array_binding)
+		return run_row_by_row(s, rows, row_bytes, row_count, matched, error);
+	if (bulk_prepare(s) != 0) {
+		snprintf(error, HB_DB_ERROR_BYTES, "out of memory");
+		return -ENOMEM;
+	}
+	for (uint32_t done = 0; done < row_count;) {
+		unsigned int count = row_count - done;
+
+		if (count > BULK_ROWS_MAX)
+			count = BULK_ROWS_MAX;
+		bulk_fill(s, (const uint8_t *)rows + done * row_bytes, row_bytes, count);
+		s->array = true;
+		if (mysql_stmt_attr_set(s->handle, STMT_ATTR_ARRAY_SIZE, &count) != 0 ||
+			mysql_stmt_bind_param(s->handle, s->in_bind) != 0 ||
+			mysql_stmt_execute(s->handle) != 0)
+			return statement_failed(s, "rows", error);
+		total += mysql_stmt_affected_rows(s->handle);
+		done += count;
+	}
+	if (matched != NULL)
+		*matched = total;
 	return 0;
 }
 

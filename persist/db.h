@@ -82,17 +82,26 @@ int hb_db_check_durability(struct hb_db *db, char error[HB_DB_ERROR_BYTES]);
 /** Run constant SQL without result. */
 int hb_db_execute(struct hb_db *db, const char *sql, char error[HB_DB_ERROR_BYTES]);
 
+/**
+ * Send rows one by one, as is done with servers that are not MariaDB and know no array binding:
+ * about a fifth of the speed. For tests.
+ */
+void hb_db_row_by_row(struct hb_db *db);
+
 /** The server's id of this connection, as KILL takes it. */
 uint64_t hb_db_connection_id(const struct hb_db *db);
 
 /**
- * Prepare a statement; it lives until the connection closes.
+ * Prepare a statement; it lives until hb_db_release or the connection closes.
  * @param in columns of the placeholders, in order; kept by reference
  * @param out columns of the result, in order; kept by reference; NULL when there is none
  */
 int hb_db_prepare(struct hb_db *db, const char *sql, const struct hb_db_column *in,
 	uint32_t in_count, const struct hb_db_column *out, uint32_t out_count,
 	struct hb_db_statement **statement, char error[HB_DB_ERROR_BYTES]);
+
+/** End a statement. NULL is fine. */
+void hb_db_release(struct hb_db_statement *statement);
 
 /**
  * Run a statement once per row, in few round trips.

@@ -248,7 +248,10 @@ read_version(struct hb_db *db, uint32_t *version, char error[HB_DB_ERROR_BYTES])
 		version_columns, 1, &select, error);
 
 	*version = 0;
-	return rc != 0 ? rc : hb_db_query(select, NULL, &row, keep_version, version, error);
+	if (rc == 0)
+		rc = hb_db_query(select, NULL, &row, keep_version, version, error);
+	hb_db_release(select);
+	return rc;
 }
 
 static int
@@ -259,7 +262,10 @@ write_version(struct hb_db *db, uint32_t version, char error[HB_DB_ERROR_BYTES])
 	int rc = hb_db_prepare(db, "INSERT INTO schema_version (version) VALUES (?)",
 		version_columns, 1, NULL, 0, &insert, error);
 
-	return rc != 0 ? rc : hb_db_bulk(insert, &row, sizeof(row), 1, NULL, error);
+	if (rc == 0)
+		rc = hb_db_bulk(insert, &row, sizeof(row), 1, NULL, error);
+	hb_db_release(insert);
+	return rc;
 }
 
 static int
@@ -361,5 +367,6 @@ hb_position_read(struct hb_db *db, const uint8_t stream[16], bool lock,
 	memcpy(key.stream, stream, sizeof(key.stream));
 	if (rc == 0)
 		rc = hb_db_query(select, &key, &row, keep_position, &found, error);
+	hb_db_release(select);
 	return rc == 0 ? found.count : rc;
 }

@@ -386,6 +386,66 @@ test_the_newest_position_is_told(void **state)
 	bed_close(&bed);
 }
 
+struct numbered {
+	uint64_t number;
+	char text[16];
+};
+
+/* MySQL knows no array binding; the same rows must come out, and the same count of matches. */
+static void
+test_rows_one_by_one_are_the_same_rows(void **state)
+{
+	static const struct hb_db_column columns[] = {
+		HB_DB_COLUMN(HB_DB_TEXT, struct numbered, text),
+		HB_DB_COLUMN(HB_DB_U64, struct numbered, number),
+	};
+	static struct bed bed;
+	struct numbered rows[40] = {0};
+	struct hb_db_statement *insert;
+	struct hb_db_statement *update;
+	char error[HB_DB_ERROR_BYTES];
+	uint64_t matched = 0;
+	struct hb_db *db;
+
+	(void)state;
+	bed_open(&bed, &server, "onebyone", 4096);
+	assert_int_equal(hb_db_open(&db, &bed.config, "root", 5, error), 0);
+	assert_int_equal(hb_db_execute(db, "CREATE DATABASE onebyone", error), 0);
+	assert_int_equal(hb_db_execute(db, "USE onebyone", error), 0);
+	assert_int_equal(hb_db_execute(db,
+				 "CREATE TABLE t (text VARCHAR(16) NOT NULL, "
+				 "number BIGINT UNSIGNED NOT NULL PRIMARY KEY)",
+				 error),
+		0);
+	for (uint64_t i = 0; i < 40; i++) {
+		rows[i].number = i % 20 + 1;
+		snprintf(rows[i].text, sizeof(rows[i].text), "row %lu", (unsigned long)i);
+	}
+	assert_int_equal(hb_db_prepare(db, "INSERT INTO t (text, number) VALUES (?, ?)", columns, 2,
+				 NULL, 0, &insert, error),
+		0);
+	assert_int_equal(hb_db_prepare(db, "UPDATE t SET text = ? WHERE number = ?", columns, 2,
+				 NULL, 0, &update, error),
+		0);
+	assert_int_equal(hb_db_bulk(insert, rows, sizeof(rows[0]), 10, &matched, error), 0);
+	assert_int_equal(matched, 10);
+	hb_db_row_by_row(db);
+	assert_int_equal(hb_db_bulk(insert, rows + 10, sizeof(rows[0]), 10, &matched, error), 0);
+	assert_int_equal(matched, 10);
+	assert_int_equal(hb_db_bulk(update, rows + 20, sizeof(rows[0]), 20, &matched, error), 0);
+	assert_int_equal(matched, 20);
+	/* unchanged, but found */
+	assert_int_equal(hb_db_bulk(update, rows + 20, sizeof(rows[0]), 20, &matched, error), 0);
+	assert_int_equal(matched, 20);
+	assert_int_equal(hb_db_bulk(insert, rows, sizeof(rows[0]), 1, &matched, error), -EEXIST);
+	assert_int_equal(
+		bed_number(&bed, "SELECT COUNT(*) FROM t WHERE text = CONCAT('row ', number + 19)"),
+		20);
+	hb_db_release(update);
+	hb_db_close(db);
+	bed_close(&bed);
+}
+
 int
 main(void)
 {
@@ -401,6 +461,7 @@ main(void)
 		cmocka_unit_test(test_position_of_another_journal_is_refused),
 		cmocka_unit_test(test_server_that_may_lose_commits_is_refused),
 		cmocka_unit_test(test_the_newest_position_is_told),
+		cmocka_unit_test(test_rows_one_by_one_are_the_same_rows),
 	};
 
 	return cmocka_run_group_tests(tests, start_server, end_server);
