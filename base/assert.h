@@ -17,8 +17,8 @@
 _Noreturn static inline void
 hb_assert_failed(const char *expression, const char *file, int line)
 {
-	fprintf(stderr, "level=fatal event=assertion_failed expression=\"%s\" at=%s:%d\n", expression,
-		file, line);
+	fprintf(stderr, "level=fatal event=assertion_failed expression=\"%s\" at=%s:%d\n",
+		expression, file, line);
 	abort();
 }
 

@@ -32,9 +32,12 @@
 		"worker lcores: 1, 2, 4, 8 or 16; may exceed the CPUs")                            \
 	TEXT(dataplane_cpus, "dataplane.cpus", "",                                                 \
 		"CPUs of the lcores, comma separated; empty: spread over all allowed")             \
-	TEXT(dataplane_idle, "dataplane.idle", "adaptive", "adaptive: sleep when idle; busy: spin") \
-	TEXT(dataplane_ports, "dataplane.ports", "", "DPDK --vdev or PCI arguments, space separated") \
-	TEXT(dataplane_eal_extra, "dataplane.eal_extra", "", "more EAL arguments, space separated") \
+	TEXT(dataplane_idle, "dataplane.idle", "adaptive",                                         \
+		"adaptive: sleep when idle; busy: spin")                                           \
+	TEXT(dataplane_ports, "dataplane.ports", "",                                               \
+		"DPDK --vdev or PCI arguments, space separated")                                   \
+	TEXT(dataplane_eal_extra, "dataplane.eal_extra", "",                                       \
+		"more EAL arguments, space separated")                                             \
 	INT(dataplane_clients_max, "dataplane.clients_max", 128, 1, 1024, "attached clients")      \
 	INT(dataplane_parked_max, "dataplane.parked_max", 8192, 64, 65536,                         \
 		"replies of one partition that wait for their commit; a power of two")             \
@@ -82,7 +85,7 @@
 
 struct hb_config {
 #define HB_CONFIG_INT(field, key, value, min, max, help) int64_t field;
-#define HB_CONFIG_TEXT(field, key, value, help) char field[HB_CONFIG_TEXT_MAX];
+#define HB_CONFIG_TEXT(field, key, value, help)		 char field[HB_CONFIG_TEXT_MAX];
 	HB_CONFIG_TABLE(HB_CONFIG_INT, HB_CONFIG_TEXT)
 #undef HB_CONFIG_INT
 #undef HB_CONFIG_TEXT

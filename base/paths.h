@@ -16,17 +16,17 @@
 #ifndef HB_BASE_PATHS_H
 #define HB_BASE_PATHS_H
 
-#define HB_PATH_DATAPLANE_SOCKET "socket/dataplane/attach.sock"
-#define HB_PATH_PERSIST_SOCKET "socket/persist/link.sock"
+#define HB_PATH_DATAPLANE_SOCKET     "socket/dataplane/attach.sock"
+#define HB_PATH_PERSIST_SOCKET	     "socket/persist/link.sock"
 #define HB_PATH_PERSIST_ADMIN_SOCKET "socket/persist/admin.sock"
-#define HB_PATH_CONTROL_SOCKET "socket/control/admin.sock"
-#define HB_PATH_CONTROL_HTTP_SOCKET "socket/control/http.sock"
-#define HB_PATH_MYSQL_SOCKET "socket/mysql/mysql.sock"
-#define HB_PATH_JOURNAL "journal"
-#define HB_PATH_SNAPSHOTS "journal/snapshot"
-#define HB_PATH_KEY_TOKEN "key/money-token.key"	 /* 16 bytes as hex; dataplane */
-#define HB_PATH_KEY_BUSINESS "key/business.keys"   /* lines: key-id hex-secret; control */
-#define HB_PATH_KEY_JWT "key/jwt.keys"		   /* lines: key-id HS256|EdDSA hex; front */
+#define HB_PATH_CONTROL_SOCKET	     "socket/control/admin.sock"
+#define HB_PATH_CONTROL_HTTP_SOCKET  "socket/control/http.sock"
+#define HB_PATH_MYSQL_SOCKET	     "socket/mysql/mysql.sock"
+#define HB_PATH_JOURNAL		     "journal"
+#define HB_PATH_SNAPSHOTS	     "journal/snapshot"
+#define HB_PATH_KEY_TOKEN	     "key/money-token.key" /* 16 bytes as hex; dataplane */
+#define HB_PATH_KEY_BUSINESS	     "key/business.keys"   /* lines: key-id hex-secret; control */
+#define HB_PATH_KEY_JWT		     "key/jwt.keys" /* lines: key-id HS256|EdDSA hex; front */
 
 #define HB_PATH_MAX 512
 

@@ -98,8 +98,8 @@ status(struct hb_persist *persist)
 
 	for (int i = 0; i < 16; i++)
 		snprintf(stream + 2 * i, 3, "%02x", journal->superblock.stream_id[i]);
-	answer = json_pack("{s:b, s:i, s:s, s:o, s:o, s:i, s:s, s:o, s:o, s:s, s:o, s:o, s:i}", "ok",
-		1, "pid", (int)getpid(), "version", HB_VERSION, "epoch",
+	answer = json_pack("{s:b, s:i, s:s, s:o, s:o, s:i, s:s, s:o, s:o, s:s, s:o, s:o, s:i}",
+		"ok", 1, "pid", (int)getpid(), "version", HB_VERSION, "epoch",
 		number(atomic_load(&persist->epoch)), "state_epoch",
 		number(atomic_load(&persist->state_epoch)), "node", (int)journal->node, "stream",
 		stream, "committed_seq", number(hb_committed_seq(&journal->commit)),
@@ -116,7 +116,8 @@ status(struct hb_persist *persist)
 		answer, "sync_us_p99", number(hb_histogram_quantile(&journal->sync_us, 990)));
 	json_object_set_new(
 		answer, "last_snapshot_seq", number(atomic_load(&persist->last_snapshot_seq)));
-	json_object_set_new(answer, "active_segment", number(atomic_load(&journal->active_segment)));
+	json_object_set_new(
+		answer, "active_segment", number(atomic_load(&journal->active_segment)));
 	json_object_set_new(answer, "appliers", applier_list(persist));
 	return answer;
 }
@@ -140,6 +141,7 @@ counters(struct hb_persist *persist)
 		{"journal_segments_recycled", atomic_load(&gauges->segments_recycled)},
 		{"journal_segments_packed", atomic_load(&gauges->segments_packed)},
 		{"journal_segments_dropped", atomic_load(&gauges->segments_dropped)},
+		{"journal_pack_failures", atomic_load(&gauges->pack_failures)},
 		{"journal_pack_bytes_in", atomic_load(&gauges->pack_bytes_in)},
 		{"journal_pack_bytes_out", atomic_load(&gauges->pack_bytes_out)},
 		{"journal_directory_bytes", atomic_load(&gauges->directory_bytes)},
@@ -179,7 +181,8 @@ applier_stop(struct hb_persist *persist, const json_t *command)
 		seq = (uint64_t)json_integer_value(wanted);
 	}
 	if (seq > committed)
-		return failure("seq is above the committed sequence: ask for one that is committed");
+		return failure(
+			"seq is above the committed sequence: ask for one that is committed");
 	if (persist->applier == NULL)
 		return failure("no applier runs: see the log of persist");
 	if (hb_applier_stop_at(persist->applier, seq, APPLIER_STOP_MS_MAX, error) != 0)
@@ -302,7 +305,8 @@ serve(struct hb_persist *persist, int fd)
 	struct timeval timeout = {.tv_sec = 10};
 	pthread_t thread;
 
-	if (!hb_peer_allowed(fd, persist->config.user_control, persist->config.user_persist, NULL)) {
+	if (!hb_peer_allowed(
+		    fd, persist->config.user_control, persist->config.user_persist, NULL)) {
 		static const char text[] = "{\"ok\":false,\"error\":\"only root and the users of "
 					   "user.control and user.persist may ask\"}\n";
 

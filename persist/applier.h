@@ -19,9 +19,9 @@
 #include "base/config.h"
 #include "persist/commit.h"
 
-#define HB_APPLIER_SERVERS_MAX 16
+#define HB_APPLIER_SERVERS_MAX	16
 #define HB_APPLIER_SERVER_BYTES 64
-#define HB_APPLIER_ERROR_BYTES 192
+#define HB_APPLIER_ERROR_BYTES	192
 
 /* What an applier needs of persist. Outlives the appliers. */
 struct hb_applier_source {
@@ -66,13 +66,13 @@ void hb_applier_stop(struct hb_applier *applier);
  * @return 0; -ERANGE when one is beyond seq already, -ETIMEDOUT, -EIO when one is poisoned, each
  *         with `error` naming the server. After an error nothing is stopped.
  */
-int hb_applier_stop_at(struct hb_applier *applier, uint64_t seq, uint32_t timeout_ms,
-	char error[256]);
+int hb_applier_stop_at(
+	struct hb_applier *applier, uint64_t seq, uint32_t timeout_ms, char error[256]);
 void hb_applier_resume(struct hb_applier *applier);
 
 /** @return how many servers; fills up to `max` entries. */
-uint32_t hb_applier_status(struct hb_applier *applier, struct hb_applier_status *status,
-	uint32_t max);
+uint32_t hb_applier_status(
+	struct hb_applier *applier, struct hb_applier_status *status, uint32_t max);
 
 /** "running", "stopped", "waiting" or "poisoned". */
 const char *hb_applier_state_name(enum hb_applier_state state);

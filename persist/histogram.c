@@ -35,8 +35,8 @@ hb_histogram_add(struct hb_histogram *histogram, uint64_t value)
 	_Atomic uint64_t *count = &histogram->count[bucket_of(value)];
 
 	/* one writer: no atomic read-modify-write needed */
-	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
-		memory_order_relaxed);
+	atomic_store_explicit(
+		count, atomic_load_explicit(count, memory_order_relaxed) + 1, memory_order_relaxed);
 	if (value > atomic_load_explicit(&histogram->max, memory_order_relaxed))
 		atomic_store_explicit(&histogram->max, value, memory_order_relaxed);
 }

@@ -145,8 +145,8 @@ load_superblock(struct hb_journal *journal, char error[HB_JOURNAL_ERROR_BYTES])
 static void
 probe_direct_io(struct hb_journal *journal)
 {
-	int fd = openat(journal->dir_fd, HB_JOURNAL_SUPERBLOCK_FILE,
-		O_RDONLY | O_DIRECT | O_CLOEXEC);
+	int fd = openat(
+		journal->dir_fd, HB_JOURNAL_SUPERBLOCK_FILE, O_RDONLY | O_DIRECT | O_CLOEXEC);
 
 	journal->direct_io_off = fd < 0 && errno == EINVAL;
 	if (fd >= 0)

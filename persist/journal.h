@@ -39,11 +39,11 @@ struct hb_pool {
 	pthread_cond_t work; /* one was taken, or stop */
 	bool running;
 	bool stop;
-	uint64_t ready_until;		      /* highest number that is ready */
-	uint64_t recycle[HB_RECYCLE_MAX];     /* numbers of raw files that are packed */
+	uint64_t ready_until;		  /* highest number that is ready */
+	uint64_t recycle[HB_RECYCLE_MAX]; /* numbers of raw files that are packed */
 	uint32_t recycle_count;
-	uint64_t count_next_ns;		      /* the thread's own: when files are counted again */
-	char fault[160];		      /* why no segment can be made, "" when one can */
+	uint64_t count_next_ns; /* the thread's own: when files are counted again */
+	char fault[160];	/* why no segment can be made, "" when one can */
 };
 
 /* What others of the process watch; written by one thread each, read by any. */
@@ -51,13 +51,14 @@ struct hb_journal_gauges {
 	_Atomic uint64_t frames;     /* written since start */
 	_Atomic uint64_t last_frame; /* number of the newest committed frame */
 	_Atomic uint64_t records;
-	_Atomic uint64_t bytes;	 /* written, with padding */
-	_Atomic uint64_t waits;	 /* times the writer found no ready segment */
+	_Atomic uint64_t bytes;	  /* written, with padding */
+	_Atomic uint64_t waits;	  /* times the writer found no ready segment */
 	_Atomic uint64_t skipped; /* records already on disk when a dataplane resumed */
 	_Atomic uint64_t segments_made;
 	_Atomic uint64_t segments_recycled;
 	_Atomic uint64_t segments_packed;
 	_Atomic uint64_t segments_dropped;
+	_Atomic uint64_t pack_failures; /* a damaged segment, or no room */
 	_Atomic uint64_t pack_bytes_in;
 	_Atomic uint64_t pack_bytes_out;
 	_Atomic uint64_t directory_bytes;
@@ -180,15 +181,15 @@ void hb_pool_recycle(struct hb_journal *journal, uint64_t number);
 int hb_pack_start(struct hb_journal *journal);
 void hb_pack_stop(struct hb_journal *journal);
 /** Pack one sealed segment now. @return 0 or -errno with `error` (-EBADMSG: damaged) */
-int hb_pack_segment(struct hb_journal *journal, uint64_t number,
-	char error[HB_JOURNAL_ERROR_BYTES]);
+int hb_pack_segment(
+	struct hb_journal *journal, uint64_t number, char error[HB_JOURNAL_ERROR_BYTES]);
 /** Remove packed segments that nobody needs any more. @return how many */
 uint32_t hb_pack_drop(struct hb_journal *journal, uint64_t below_seq, uint64_t older_than_ns);
 
 /* ---- recovery: persist/recovery.c ---- */
 
 /** Find the end of the journal, cut a torn tail, set the position. Called by hb_journal_open. */
-int hb_journal_recover(struct hb_journal *journal, uint64_t witness_seq,
-	char error[HB_JOURNAL_ERROR_BYTES]);
+int hb_journal_recover(
+	struct hb_journal *journal, uint64_t witness_seq, char error[HB_JOURNAL_ERROR_BYTES]);
 
 #endif

@@ -16,17 +16,18 @@
 #include "shm/limits.h"
 #include "shm/record.h"
 
-#define HB_JOURNAL_LOCK_FILE "lock"
+#define HB_JOURNAL_LOCK_FILE	   "lock"
 #define HB_JOURNAL_SUPERBLOCK_FILE "superblock"
-#define HB_JOURNAL_RAW_FORMAT "segment-%016llx.raw"
-#define HB_JOURNAL_PACKED_FORMAT "segment-%016llx.packed"
+#define HB_JOURNAL_RAW_FORMAT	   "segment-%016llx.raw"
+#define HB_JOURNAL_PACKED_FORMAT   "segment-%016llx.packed"
 #define HB_JOURNAL_SNAPSHOT_FORMAT "snapshot-%016llx"
 
 #define HB_JOURNAL_VERSION 1
 
-/* Superblock: two copies at 0 and 4096 of its file, written in turn; the higher generation holds. */
-#define HB_SUPERBLOCK_MAGIC UINT64_C(0x72657075736a6268) /* "hbjsuper" */
-#define HB_SUPERBLOCK_BYTES 4096
+/* Superblock: two copies at 0 and 4096 of its file, written in turn; the higher generation holds.
+ */
+#define HB_SUPERBLOCK_MAGIC  UINT64_C(0x72657075736a6268) /* "hbjsuper" */
+#define HB_SUPERBLOCK_BYTES  4096
 #define HB_SUPERBLOCK_COPIES 2
 
 struct hb_superblock {
@@ -53,7 +54,7 @@ _Static_assert(offsetof(struct hb_superblock, durable_seq) == 72, "superblock du
 _Static_assert(offsetof(struct hb_superblock, crc) == 4092, "superblock crc");
 
 /* Frame: the unit of writing. Begins on a block; header, records back to back, zeros. */
-#define HB_JOURNAL_FRAME_MAGIC UINT32_C(0x6d726668) /* "hfrm" */
+#define HB_JOURNAL_FRAME_MAGIC	      UINT32_C(0x6d726668) /* "hfrm" */
 #define HB_JOURNAL_FRAME_HEADER_BYTES 192
 
 struct hb_journal_frame {
@@ -83,13 +84,12 @@ _Static_assert(offsetof(struct hb_journal_frame, first_seq) == 56, "frame first_
 _Static_assert(offsetof(struct hb_journal_frame, previous_chain) == 88, "frame previous_chain");
 _Static_assert(offsetof(struct hb_journal_frame, payload_crc) == 152, "frame payload_crc");
 
-#define HB_JOURNAL_PAYLOAD_BYTES_MAX                                                               \
-	(HB_JOURNAL_FRAME_BYTES_MAX - HB_JOURNAL_FRAME_HEADER_BYTES)
+#define HB_JOURNAL_PAYLOAD_BYTES_MAX (HB_JOURNAL_FRAME_BYTES_MAX - HB_JOURNAL_FRAME_HEADER_BYTES)
 
 /* Packed segment: one header block, then blocks of whole frames without padding, each zstd. */
-#define HB_PACKED_MAGIC UINT64_C(0x64656b6361706268)   /* "hbpacked" */
-#define HB_PACKED_BLOCK_MAGIC UINT32_C(0x6b6c6268)     /* "hblk" */
-#define HB_PACKED_BLOCK_BYTES_MAX (UINT32_C(1) << 20) /* before compression */
+#define HB_PACKED_MAGIC		  UINT64_C(0x64656b6361706268) /* "hbpacked" */
+#define HB_PACKED_BLOCK_MAGIC	  UINT32_C(0x6b6c6268)	       /* "hblk" */
+#define HB_PACKED_BLOCK_BYTES_MAX (UINT32_C(1) << 20)	       /* before compression */
 
 struct hb_packed_header {
 	uint64_t magic;
@@ -102,7 +102,7 @@ struct hb_packed_header {
 	uint64_t last_frame;
 	uint64_t first_seq;
 	uint64_t last_seq;
-	uint64_t last_wall_ns; /* of the last frame */
+	uint64_t last_wall_ns;	 /* of the last frame */
 	uint64_t unpacked_bytes; /* of all blocks */
 	uint64_t file_bytes;
 	uint8_t previous_chain[32]; /* of the first frame */
@@ -126,8 +126,8 @@ struct hb_packed_block {
 _Static_assert(sizeof(struct hb_packed_block) == 40, "packed block");
 
 /* Snapshot: header, then one section per partition. */
-#define HB_SNAPSHOT_MAGIC UINT64_C(0x746f68736e736268) /* "hbsnshot" */
-#define HB_SNAPSHOT_SECTION_MAGIC UINT32_C(0x63736268) /* "hbsc" */
+#define HB_SNAPSHOT_MAGIC	  UINT64_C(0x746f68736e736268) /* "hbsnshot" */
+#define HB_SNAPSHOT_SECTION_MAGIC UINT32_C(0x63736268)	       /* "hbsc" */
 
 struct hb_snapshot_header {
 	uint64_t magic;
@@ -154,7 +154,7 @@ _Static_assert(sizeof(struct hb_snapshot_header) == 512, "snapshot header");
 struct hb_snapshot_section {
 	uint32_t magic;
 	uint32_t partition;
-	uint64_t length; /* of the data that follows */
+	uint64_t length;   /* of the data that follows */
 	uint32_t data_crc; /* CRC32C of the data */
 	uint32_t reserved;
 	uint8_t sha256[32]; /* of the data */

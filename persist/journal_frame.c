@@ -104,8 +104,8 @@ hb_frame_seal(struct hb_digest *digest, struct hb_journal_frame *frame, const vo
 }
 
 static const char *
-header_fault(const struct hb_journal_frame *frame, const uint8_t stream_id[16],
-	uint64_t segment_number)
+header_fault(
+	const struct hb_journal_frame *frame, const uint8_t stream_id[16], uint64_t segment_number)
 {
 	uint64_t whole = (uint64_t)frame->payload_length + HB_JOURNAL_FRAME_HEADER_BYTES;
 
@@ -125,8 +125,9 @@ header_fault(const struct hb_journal_frame *frame, const uint8_t stream_id[16],
 		!hb_is_zero(frame->reserved, sizeof(frame->reserved)))
 		return "the header has fields this program does not know";
 	if (frame->frame_length > HB_JOURNAL_FRAME_BYTES_MAX ||
-		frame->frame_length % HB_JOURNAL_BLOCK_BYTES != 0 || whole > frame->frame_length || whole % 8 != 0 ||
-		frame->frame_length - whole >= HB_JOURNAL_BLOCK_BYTES || frame->record_count == 0)
+		frame->frame_length % HB_JOURNAL_BLOCK_BYTES != 0 || whole > frame->frame_length ||
+		whole % 8 != 0 || frame->frame_length - whole >= HB_JOURNAL_BLOCK_BYTES ||
+		frame->record_count == 0)
 		return "the lengths in the header do not agree";
 	return NULL;
 }
@@ -143,8 +144,8 @@ hb_frame_header_ok(const struct hb_journal_frame *frame, const uint8_t stream_id
 }
 
 const char *
-hb_frame_check_payload(struct hb_digest *digest, const struct hb_journal_frame *frame,
-	const void *payload)
+hb_frame_check_payload(
+	struct hb_digest *digest, const struct hb_journal_frame *frame, const void *payload)
 {
 	uint8_t chain[HB_SHA256_BYTES];
 

@@ -47,8 +47,8 @@ bool hb_frame_header_ok(const struct hb_journal_frame *frame, const uint8_t stre
 	uint64_t segment_number, const char **reason);
 
 /** Check payload CRC and chain. @return NULL or what is wrong (a constant string) */
-const char *hb_frame_check_payload(struct hb_digest *digest, const struct hb_journal_frame *frame,
-	const void *payload);
+const char *hb_frame_check_payload(
+	struct hb_digest *digest, const struct hb_journal_frame *frame, const void *payload);
 
 /** True when all bytes are zero. */
 bool hb_is_zero(const void *bytes, size_t length);

@@ -43,8 +43,8 @@ hb_listen_unix(const struct hb_config *config, const char *relative, int type)
 		return -errno;
 	/* the journal's lock says that no other persist serves this node */
 	unlink(path);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-		chmod(path, 0660) != 0 || listen(fd, BACKLOG) != 0)
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || chmod(path, 0660) != 0 ||
+		listen(fd, BACKLOG) != 0)
 		rc = -errno;
 	if (rc == 0)
 		return fd;
@@ -188,8 +188,8 @@ refuse(struct hb_persist *persist, int fd, int rc, const char *why)
 		.node = persist->journal.node,
 	};
 
-	snprintf(welcome.message, sizeof(welcome.message), "%.*s",
-		(int)sizeof(welcome.message) - 1, why);
+	snprintf(welcome.message, sizeof(welcome.message), "%.*s", (int)sizeof(welcome.message) - 1,
+		why);
 	hb_log(HB_LOG_ERROR, "dataplane_refused", "error=\"%s\"", why);
 	(void)send_welcome(fd, &welcome, NULL, 0);
 }
@@ -201,8 +201,9 @@ check_hello(const struct greeting *greeting, char error[256])
 	uint32_t wanted = hello->lcore_count + (hello->mode == HB_LINK_RESUME ? 1u : 0u);
 
 	if (hello->magic != HB_LINK_MAGIC || hello->version != HB_LINK_VERSION) {
-		snprintf(error, 256, "the link speaks version %u, this persist speaks %u: install "
-				     "both programs from one build",
+		snprintf(error, 256,
+			"the link speaks version %u, this persist speaks %u: install "
+			"both programs from one build",
 			hello->version, HB_LINK_VERSION);
 		return -EPROTO;
 	}
@@ -217,7 +218,8 @@ check_hello(const struct greeting *greeting, char error[256])
 	if (hello->lcore_count == 0 || hello->lcore_count > HB_LCORE_COUNT_MAX ||
 		greeting->fd_count != wanted ||
 		(hello->mode != HB_LINK_FRESH && hello->mode != HB_LINK_RESUME)) {
-		snprintf(error, 256, "the hello does not add up: mode %u, %u lcores, %u descriptors",
+		snprintf(error, 256,
+			"the hello does not add up: mode %u, %u lcores, %u descriptors",
 			hello->mode, hello->lcore_count, greeting->fd_count);
 		return -EPROTO;
 	}
@@ -228,8 +230,8 @@ check_hello(const struct greeting *greeting, char error[256])
 
 /* Newest verified snapshot and journal, into a new state. */
 static int
-recover_state(struct hb_persist *persist, struct hb_state *state,
-	char error[HB_JOURNAL_ERROR_BYTES])
+recover_state(
+	struct hb_persist *persist, struct hb_state *state, char error[HB_JOURNAL_ERROR_BYTES])
 {
 	struct hb_capacity capacity = hb_capacity_from_config(&persist->config);
 	struct hb_journal *journal = &persist->journal;
@@ -248,8 +250,8 @@ recover_state(struct hb_persist *persist, struct hb_state *state,
 	if (rc != 0)
 		return rc;
 	hb_journal_reader_limit(reader, limit);
-	rc = hb_snapshot_load_newest(journal->directory, limit, journal->superblock.stream_id,
-		state, &header, error);
+	rc = hb_snapshot_load_newest(
+		journal->directory, limit, journal->superblock.stream_id, state, &header, error);
 	if (rc == 0)
 		rc = hb_replay(reader, state, &header, &result, NULL, NULL, error);
 	hb_journal_reader_close(reader);
@@ -328,7 +330,8 @@ greet_resume(struct hb_persist *persist, int fd, struct greeting *greeting,
 	/* a state that a later one has replaced may not go on */
 	if (greeting->hello.epoch != journal->superblock.state_epoch) {
 		snprintf(error, HB_JOURNAL_ERROR_BYTES,
-			"this state is of epoch %llu, but the journal went on with a state of epoch "
+			"this state is of epoch %llu, but the journal went on with a state of "
+			"epoch "
 			"%llu: start the dataplane afresh",
 			(unsigned long long)greeting->hello.epoch,
 			(unsigned long long)journal->superblock.state_epoch);
@@ -369,8 +372,7 @@ greet(struct hb_persist *persist, int fd, struct greeting *greeting,
 	struct hb_session *session = &persist->session;
 	int rc;
 
-	memset(session, 0, sizeof(*session));
-	session->journal = &persist->journal;
+	hb_session_init(session, &persist->journal);
 	rc = greeting->hello.mode == HB_LINK_FRESH ? greet_fresh(persist, fd, error)
 						   : greet_resume(persist, fd, greeting, error);
 	if (rc == 0) {
@@ -381,7 +383,7 @@ greet(struct hb_persist *persist, int fd, struct greeting *greeting,
 			snprintf(error, HB_JOURNAL_ERROR_BYTES, "cannot start the writer: %s",
 				strerror(-rc));
 	}
-	if (rc != 0 && session->rings != NULL)
+	if (rc != 0)
 		hb_session_close(session);
 	return rc;
 }

@@ -27,12 +27,12 @@
 #include "persist/persist.h"
 #include "persist/snapshot.h"
 
-#define TICK_MS		     1000
-#define SNAPSHOT_NICE	     10
-#define IO_PRIORITY_LOWEST   ((2 << 13) | 7) /* best effort, level 7 */
-#define IO_PRIORITY_PROCESS  1
-#define ARGUMENTS_MAX	     64
-#define EXIT_BAD_CONFIG	     2
+#define TICK_MS		    1000
+#define SNAPSHOT_NICE	    10
+#define IO_PRIORITY_LOWEST  ((2 << 13) | 7) /* best effort, level 7 */
+#define IO_PRIORITY_PROCESS 1
+#define ARGUMENTS_MAX	    64
+#define EXIT_BAD_CONFIG	    2
 
 extern char **environ;
 
@@ -64,8 +64,8 @@ snapshot_job_open(struct snapshot_job *job, int argc, char **argv)
 		job->arguments[count++] = argv[i];
 	job->arguments[count++] = "snapshot";
 	job->arguments[count] = NULL;
-	job->next_ns = hb_mono_ns() +
-		       (uint64_t)persist.config.snapshot_interval_s * UINT64_C(1000000000);
+	job->next_ns =
+		hb_mono_ns() + (uint64_t)persist.config.snapshot_interval_s * UINT64_C(1000000000);
 }
 
 static void
@@ -85,8 +85,7 @@ snapshot_start(struct snapshot_job *job, uint64_t now_ns)
 	sigset_t none;
 	int rc;
 
-	job->next_ns = now_ns +
-		       (uint64_t)persist.config.snapshot_interval_s * UINT64_C(1000000000);
+	job->next_ns = now_ns + (uint64_t)persist.config.snapshot_interval_s * UINT64_C(1000000000);
 	if (hb_committed_seq(&persist.journal.commit) <= job->asked_seq)
 		return;
 	job->asked_seq = hb_committed_seq(&persist.journal.commit);
@@ -198,7 +197,6 @@ start(void)
 	}
 	if (rc != 0) {
 		hb_log(HB_LOG_ERROR, "journal_not_opened", "error=\"%s\"", error);
-		fprintf(stderr, "hongbao-persist: %s\n", error);
 		return rc == -EBUSY || rc == -EXDEV ? EXIT_BAD_CONFIG : 1;
 	}
 	atomic_store(&persist.epoch, persist.journal.epoch);
@@ -321,8 +319,9 @@ main(int argc, char **argv)
 	if (first < argc && strcmp(argv[first], "snapshot") == 0 && first + 1 == argc)
 		return snapshot_main(&persist.config);
 	if (first < argc) {
-		fprintf(stderr, "hongbao-persist: unknown argument \"%s\": only \"snapshot\" is "
-				"known\n",
+		fprintf(stderr,
+			"hongbao-persist: unknown argument \"%s\": only \"snapshot\" is "
+			"known\n",
 			argv[first]);
 		return EXIT_BAD_CONFIG;
 	}

@@ -97,8 +97,8 @@ end_block(struct packing *p)
 	open->crc = hb_crc32c(open, offsetof(struct hb_packed_block, crc));
 	rc = write_all(p->fd, open, sizeof(*open), (off_t)p->header.file_bytes);
 	if (rc == 0)
-		rc = write_all(p->fd, p->compressed, n,
-			(off_t)(p->header.file_bytes + sizeof(*open)));
+		rc = write_all(
+			p->fd, p->compressed, n, (off_t)(p->header.file_bytes + sizeof(*open)));
 	p->header.file_bytes += sizeof(*open) + n;
 	p->header.unpacked_bytes += open->unpacked_length;
 	p->header.block_count++;
@@ -147,8 +147,8 @@ next_frame(struct packing *p, struct hb_source *source, const struct hb_packed_h
 	if (n <= 0)
 		return (int)n;
 	*frame = (const void *)at;
-	if (!hb_frame_header_ok(*frame, p->journal->superblock.stream_id, source->segment_number,
-		    NULL))
+	if (!hb_frame_header_ok(
+		    *frame, p->journal->superblock.stream_id, source->segment_number, NULL))
 		return 0;
 	n = hb_source_peek(source,
 		source->packed ? HB_JOURNAL_FRAME_HEADER_BYTES + (*frame)->payload_length
@@ -173,8 +173,8 @@ check_continued(struct packing *p)
 {
 	struct hb_source *source = &p->source;
 	const struct hb_journal_frame *frame;
-	int rc = hb_source_open(source, p->journal->dir_fd, p->number + 1,
-		p->journal->superblock.stream_id, false);
+	int rc = hb_source_open(
+		source, p->journal->dir_fd, p->number + 1, p->journal->superblock.stream_id, false);
 
 	if (rc == 0)
 		rc = next_frame(p, source, &p->header, &frame);
@@ -192,8 +192,8 @@ static int
 copy_frames(struct packing *p)
 {
 	const struct hb_journal_frame *frame;
-	int rc = hb_source_open(&p->source, p->journal->dir_fd, p->number,
-		p->journal->superblock.stream_id, false);
+	int rc = hb_source_open(
+		&p->source, p->journal->dir_fd, p->number, p->journal->superblock.stream_id, false);
 
 	if (rc != 0)
 		return give_up(p, rc, "cannot be opened");
@@ -238,8 +238,8 @@ verify_file(struct packing *p, const char *name)
 	struct hb_source *source = &p->source;
 	struct hb_packed_header seen = {0};
 	const struct hb_journal_frame *frame;
-	int rc = hb_source_open_packed(source, p->journal->dir_fd, name, p->number,
-		p->journal->superblock.stream_id);
+	int rc = hb_source_open_packed(
+		source, p->journal->dir_fd, name, p->number, p->journal->superblock.stream_id);
 
 	if (rc != 0)
 		return give_up(p, rc, "the packed file cannot be read again");
@@ -327,8 +327,7 @@ may_drop(struct hb_journal *journal, const char *name, uint64_t number, uint64_t
 	struct hb_packed_header header;
 	int fd = openat(journal->dir_fd, name, O_RDONLY | O_CLOEXEC);
 	int rc = fd < 0 ? -errno
-			: hb_packed_header_read(
-				  fd, journal->superblock.stream_id, number, &header);
+			: hb_packed_header_read(fd, journal->superblock.stream_id, number, &header);
 
 	if (fd >= 0)
 		close(fd);
@@ -422,11 +421,15 @@ pack_main(void *argument)
 
 		/* the first frame of the active segment seals the one before it */
 		if (next < atomic_load(&journal->active_segment) && now_ns >= retry_ns) {
-			if (hb_pack_segment(journal, next, error) == 0) {
+			int rc = hb_pack_segment(journal, next, error);
+
+			/* a damaged one stays for a person; the next start looks at it again */
+			if (rc == 0 || rc == -EBADMSG)
 				next++;
+			if (rc == 0)
 				continue;
-			}
 			hb_log(HB_LOG_ERROR, "segment_not_packed", "error=\"%s\"", error);
+			atomic_fetch_add(&journal->gauges.pack_failures, 1);
 			retry_ns = now_ns + PACK_RETRY_NS;
 		}
 		if (now_ns - dropped_ns >= DROP_INTERVAL_NS) {

@@ -28,13 +28,13 @@
 #include "persist/segment_list.h"
 #include "shm/node.h"
 
-#define ZERO_STEP_BYTES	    (UINT64_C(1) << 20)
-#define ZERO_PAUSE_NS	    2000000 /* between steps when nobody waits: leave the disk to the writer */
-#define LOOK_INTERVAL_NS    UINT64_C(1000000000)
-#define COUNT_PAUSE	    50 /* times the duration of counting */
-#define LEVEL_NO_PACKETS    70 /* per cent of the volume */
-#define LEVEL_NO_GRABS	    85
-#define LEVEL_CONTROL_ONLY  95
+#define ZERO_STEP_BYTES	   (UINT64_C(1) << 20)
+#define ZERO_PAUSE_NS	   2000000 /* between steps when nobody waits: leave the disk to the writer */
+#define LOOK_INTERVAL_NS   UINT64_C(1000000000)
+#define COUNT_PAUSE	   50 /* times the duration of counting */
+#define LEVEL_NO_PACKETS   70 /* per cent of the volume */
+#define LEVEL_NO_GRABS	   85
+#define LEVEL_CONTROL_ONLY 95
 
 static void
 add_to(_Atomic uint64_t *gauge, uint64_t n)
@@ -105,8 +105,13 @@ recycle_segment(struct hb_journal *journal, uint64_t number)
 	uint64_t old = 0;
 
 	pthread_mutex_lock(&journal->pool.lock);
-	if (journal->pool.recycle_count > 0)
-		old = journal->pool.recycle[--journal->pool.recycle_count];
+	/* the oldest first: a raw file keeps its packed one from being dropped */
+	if (journal->pool.recycle_count > 0) {
+		old = journal->pool.recycle[0];
+		journal->pool.recycle_count--;
+		memmove(journal->pool.recycle, journal->pool.recycle + 1,
+			journal->pool.recycle_count * sizeof(old));
+	}
 	pthread_mutex_unlock(&journal->pool.lock);
 	if (old == 0)
 		return -ENOENT;
@@ -297,8 +302,8 @@ pool_main(void *argument)
 			look_at_volume(journal);
 			if (hb_committed_seq(&journal->commit) != journal->superblock.durable_seq &&
 				hb_journal_write_hint(journal) != 0)
-				hb_log(HB_LOG_ERROR, "superblock_not_written",
-					"error=\"%s\"", strerror(errno));
+				hb_log(HB_LOG_ERROR, "superblock_not_written", "error=\"%s\"",
+					strerror(errno));
 		}
 		if (!make_ready(journal, false))
 			wait_for_work(pool);

@@ -23,10 +23,10 @@
 #include "persist/source.h"
 #include "persist/superblock.h"
 
-#define REASON_BYTES	    160
-#define LOOKS_MAX	    4 /* before an unreadable place is believed to be damaged */
-#define LATER_SCAN_BYTES    (UINT64_C(1) << 20) /* of each segment behind the end */
-#define LATER_SEGMENTS_MAX  80 /* more than segments can be ready ahead */
+#define REASON_BYTES	   160
+#define LOOKS_MAX	   4 /* before an unreadable place is believed to be damaged */
+#define LATER_SCAN_BYTES   (UINT64_C(1) << 20) /* of each segment behind the end */
+#define LATER_SEGMENTS_MAX 80		       /* more than segments can be ready ahead */
 
 struct hb_journal_reader {
 	char directory[HB_JOURNAL_ERROR_BYTES / 2];
@@ -62,8 +62,7 @@ struct hb_journal_reader {
 	char error[HB_JOURNAL_ERROR_BYTES];
 };
 
-static int
-fail(struct hb_journal_reader *reader, int rc, const char *format, ...)
+static int fail(struct hb_journal_reader *reader, int rc, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 static int
@@ -78,8 +77,8 @@ fail(struct hb_journal_reader *reader, int rc, const char *format, ...)
 }
 
 int
-hb_journal_reader_open(struct hb_journal_reader **out, const char *directory,
-	char error[HB_JOURNAL_ERROR_BYTES])
+hb_journal_reader_open(
+	struct hb_journal_reader **out, const char *directory, char error[HB_JOURNAL_ERROR_BYTES])
 {
 	char why[256] = "out of memory";
 	int rc = -ENOMEM;
@@ -311,7 +310,8 @@ frame_at(struct hb_journal_reader *reader, struct hb_source *source, bool fresh)
 	}
 	/* the second look may have read the file again */
 	frame = (const struct hb_journal_frame *)at;
-	if (!hb_frame_header_ok(frame, reader->superblock.stream_id, source->segment_number, NULL)) {
+	if (!hb_frame_header_ok(
+		    frame, reader->superblock.stream_id, source->segment_number, NULL)) {
 		snprintf(reader->reason, REASON_BYTES, "the frame changed while it was read");
 		return 0;
 	}
@@ -410,8 +410,8 @@ look(struct hb_journal_reader *reader)
 
 /* The newest sequence that a parseable frame behind the end names, in one raw file. */
 static uint64_t
-later_in_file(struct hb_journal_reader *reader, struct hb_source *source, uint64_t from,
-	uint64_t bytes)
+later_in_file(
+	struct hb_journal_reader *reader, struct hb_source *source, uint64_t from, uint64_t bytes)
 {
 	uint64_t newest = 0;
 	uint64_t end = from + bytes < source->bytes ? from + bytes : source->bytes;
@@ -426,8 +426,8 @@ later_in_file(struct hb_journal_reader *reader, struct hb_source *source, uint64
 			break;
 		frame = (const struct hb_journal_frame *)at;
 		if (frame->magic != HB_JOURNAL_FRAME_MAGIC ||
-			!hb_frame_header_ok(frame, reader->superblock.stream_id,
-				source->segment_number, NULL))
+			!hb_frame_header_ok(
+				frame, reader->superblock.stream_id, source->segment_number, NULL))
 			continue;
 		last = frame->first_seq + frame->record_count - 1;
 		if (frame->frame_number > reader->next_frame && last > newest)
@@ -451,8 +451,8 @@ later_seq(struct hb_journal_reader *reader)
 
 		if (i == 0 && reader->source.packed)
 			continue;
-		rc = hb_source_open(probe, reader->dir_fd, number + i,
-			reader->superblock.stream_id, false);
+		rc = hb_source_open(
+			probe, reader->dir_fd, number + i, reader->superblock.stream_id, false);
 		if (rc == -ENOENT)
 			continue;
 		if (rc == 0 && probe->packed)
@@ -500,8 +500,7 @@ judge_end(struct hb_journal_reader *reader, bool last_look)
 		return last_look ? damaged(reader, reader->witness_who, reader->witness_seq) : 1;
 	if (hb_superblock_read(reader->dir_fd, &reader->superblock, why) == 0 &&
 		reader->superblock.durable_seq >= reader->next_seq)
-		return last_look ? damaged(reader, "the superblock",
-					   reader->superblock.durable_seq)
+		return last_look ? damaged(reader, "the superblock", reader->superblock.durable_seq)
 				 : 1;
 	later = later_seq(reader);
 	if (later >= reader->next_seq)

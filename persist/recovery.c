@@ -29,16 +29,15 @@ newest_header(const struct hb_journal *journal, struct hb_snapshot_header *heade
 	int count = hb_snapshot_list(journal->directory, seq);
 
 	for (int i = 0; i < count; i++)
-		if (hb_snapshot_read_header(journal->directory, seq[i],
-			    journal->superblock.stream_id, header) == 0)
+		if (hb_snapshot_read_header(
+			    journal->directory, seq[i], journal->superblock.stream_id, header) == 0)
 			return true;
 	return false;
 }
 
 /* Read everything from the snapshot on. @return 0 at the end, or the reader's error */
 static int
-walk(struct hb_journal_reader *reader, const struct hb_snapshot_header *snapshot,
-	uint64_t *records)
+walk(struct hb_journal_reader *reader, const struct hb_snapshot_header *snapshot, uint64_t *records)
 {
 	const struct hb_record *record;
 	struct hb_journal_position at;
@@ -99,8 +98,8 @@ set_position(struct hb_journal *journal, const struct hb_journal_tail *tail,
 	journal->next_seq = tail->next_seq;
 	journal->next_frame = tail->next_frame;
 	memcpy(journal->chain, tail->chain, sizeof(journal->chain));
-	journal->epoch = tail->epoch > journal->superblock.epoch ? tail->epoch
-								 : journal->superblock.epoch;
+	journal->epoch =
+		tail->epoch > journal->superblock.epoch ? tail->epoch : journal->superblock.epoch;
 	for (uint32_t i = 0; i < HB_RING_COUNT; i++) {
 		bool seen = tail->ring_sequence[i] != 0;
 
@@ -115,8 +114,8 @@ set_position(struct hb_journal *journal, const struct hb_journal_tail *tail,
 }
 
 int
-hb_journal_recover(struct hb_journal *journal, uint64_t witness_seq,
-	char error[HB_JOURNAL_ERROR_BYTES])
+hb_journal_recover(
+	struct hb_journal *journal, uint64_t witness_seq, char error[HB_JOURNAL_ERROR_BYTES])
 {
 	struct hb_journal_reader *reader;
 	struct hb_snapshot_header snapshot = {0};

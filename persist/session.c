@@ -39,9 +39,11 @@ map_rings(struct hb_session *session)
 	return session->wake_fd < 0 ? -errno : 0;
 }
 
-static void
-begin(struct hb_session *session)
+void
+hb_session_init(struct hb_session *session, struct hb_journal *journal)
 {
+	memset(session, 0, sizeof(*session));
+	session->journal = journal;
 	session->segment.fd = -1;
 	session->wake_fd = -1;
 	session->failed_fd = -1;
@@ -52,10 +54,7 @@ begin(struct hb_session *session)
 int
 hb_session_fresh(struct hb_session *session)
 {
-	int rc;
-
-	begin(session);
-	rc = hb_segment_create(&session->segment, "hongbao-journal", HB_SEGMENT_JOURNAL,
+	int rc = hb_segment_create(&session->segment, "hongbao-journal", HB_SEGMENT_JOURNAL,
 		HB_JOURNAL_DATA_OFFSET + HB_PARTITION_COUNT * HB_JOURNAL_RING_BYTES);
 	if (rc != 0)
 		return rc;
@@ -100,10 +99,7 @@ check_resumed_ring(struct hb_session *session, uint32_t number, char error[160])
 int
 hb_session_resume(struct hb_session *session, int fd, char error[160])
 {
-	int rc;
-
-	begin(session);
-	rc = hb_segment_attach(&session->segment, fd, HB_SEGMENT_JOURNAL, true, error);
+	int rc = hb_segment_attach(&session->segment, fd, HB_SEGMENT_JOURNAL, true, error);
 	if (rc != 0) {
 		session->segment.fd = -1;
 		return rc;
@@ -167,8 +163,8 @@ gather_ring(struct hb_session *session, uint32_t number, struct gathered *gather
 	while (left > 0) {
 		const char *fault = NULL;
 		uint32_t taken = 0;
-		int rc = hb_frame_add(session->journal, (uint16_t)number, from, (size_t)left,
-			&taken, &fault);
+		int rc = hb_frame_add(
+			session->journal, (uint16_t)number, from, (size_t)left, &taken, &fault);
 
 		if (rc < 0) {
 			gathered->fault = fault;

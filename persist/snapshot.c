@@ -32,8 +32,8 @@
 struct stream {
 	int fd;
 	uint8_t *buffer;
-	uint32_t used; /* writing: bytes in buffer; reading: bytes given out */
-	uint32_t held; /* reading: bytes in buffer */
+	uint32_t used;	 /* writing: bytes in buffer; reading: bytes given out */
+	uint32_t held;	 /* reading: bytes in buffer */
 	uint64_t offset; /* in the file, behind what was written or read */
 	uint64_t left;	 /* reading: bytes of the section not yet in buffer */
 	uint64_t length; /* of the section so far */
@@ -75,8 +75,9 @@ stream_close(struct stream *stream)
 static void
 snapshot_path(char path[HB_PATH_MAX], const char *directory, uint64_t seq, const char *suffix)
 {
-	int n = snprintf(path, HB_PATH_MAX, "%s/" SNAPSHOT_FOLDER "/" HB_JOURNAL_SNAPSHOT_FORMAT "%s",
-		directory, (unsigned long long)seq, suffix);
+	int n = snprintf(path, HB_PATH_MAX,
+		"%s/" SNAPSHOT_FOLDER "/" HB_JOURNAL_SNAPSHOT_FORMAT "%s", directory,
+		(unsigned long long)seq, suffix);
 
 	HB_ASSERT(n > 0 && n < HB_PATH_MAX);
 }
@@ -258,8 +259,8 @@ verify_section(struct stream *stream, uint32_t partition)
 }
 
 int
-hb_snapshot_verify(const char *path, const uint8_t stream_id[16],
-	struct hb_snapshot_header *header, char error[HB_JOURNAL_ERROR_BYTES])
+hb_snapshot_verify(const char *path, const uint8_t stream_id[16], struct hb_snapshot_header *header,
+	char error[HB_JOURNAL_ERROR_BYTES])
 {
 	struct stream stream = {.fd = -1};
 	const char *what = "the header";
@@ -285,8 +286,8 @@ hb_snapshot_verify(const char *path, const uint8_t stream_id[16],
 	}
 out:
 	if (rc != 0)
-		snprintf(error, HB_JOURNAL_ERROR_BYTES, "snapshot %.300s: %s %s (offset %llu)", path,
-			what, rc == -EBADMSG ? "is damaged" : strerror(-rc),
+		snprintf(error, HB_JOURNAL_ERROR_BYTES, "snapshot %.300s: %s %s (offset %llu)",
+			path, what, rc == -EBADMSG ? "is damaged" : strerror(-rc),
 			(unsigned long long)stream.offset);
 	stream_close(&stream);
 	close(fd);
@@ -317,10 +318,12 @@ load_file(const char *path, struct hb_state *state, char error[HB_JOURNAL_ERROR_
 	}
 out:
 	if (rc != 0)
-		snprintf(error, HB_JOURNAL_ERROR_BYTES, "snapshot %.300s cannot be loaded: %s", path,
-			rc == -ENOSPC ? "raise the capacity.* options to what they were when it was "
-					"made"
-				      : strerror(-rc));
+		snprintf(error, HB_JOURNAL_ERROR_BYTES, "snapshot %.300s cannot be loaded: %s",
+			path,
+			rc == -ENOSPC
+				? "raise the capacity.* options to what they were when it was "
+				  "made"
+				: strerror(-rc));
 	stream_close(&stream);
 	close(fd);
 	return rc;
@@ -436,7 +439,7 @@ write_section(struct stream *stream, const struct hb_partition *partition)
 	section.data_crc = stream->crc;
 	section.crc = hb_crc32c(&section, offsetof(struct hb_snapshot_section, crc));
 	return pwrite(stream->fd, &section, sizeof(section), at) == (ssize_t)sizeof(section) ? 0
-											   : -EIO;
+											     : -EIO;
 }
 
 static int
@@ -551,8 +554,8 @@ apply_record(struct hb_state *state, const struct hb_record *record,
 		return contradiction(at, record, fault, error);
 	hb_apply(&state->partition[record->ring], record, &credit);
 	if (credit.account != 0)
-		hb_apply_credit(&state->partition[hb_partition_of(credit.account)], record->ring,
-			&credit);
+		hb_apply_credit(
+			&state->partition[hb_partition_of(credit.account)], record->ring, &credit);
 	if (record->type == HB_RECORD_MARK)
 		result->marks++;
 	return 0;
@@ -602,8 +605,8 @@ hb_replay(struct hb_journal_reader *reader, struct hb_state *state,
 		/* the journal continues the very frame the snapshot ends with */
 		if (result->records == 0 && start->seq != 0 && at.frame->first_seq == at.seq &&
 			memcmp(at.frame->previous_chain, start->chain, HB_SHA256_BYTES) != 0)
-			return contradiction(&at, record,
-				"the chain does not continue the snapshot", error);
+			return contradiction(
+				&at, record, "the chain does not continue the snapshot", error);
 		if (each != NULL) {
 			rc = each(context, record, &at);
 			if (rc != 0)
@@ -705,9 +708,8 @@ header_from_replay(struct hb_snapshot_header *header, const struct hb_replay_res
 }
 
 static int
-run_locked(const struct hb_config *config, const char *directory,
-	struct hb_journal_reader *reader, struct hb_state *state,
-	char error[HB_JOURNAL_ERROR_BYTES])
+run_locked(const struct hb_config *config, const char *directory, struct hb_journal_reader *reader,
+	struct hb_state *state, char error[HB_JOURNAL_ERROR_BYTES])
 {
 	struct hb_journal_info info;
 	struct hb_snapshot_header header;

@@ -32,7 +32,8 @@ struct hb_capacity hb_capacity_from_config(const struct hb_config *config);
 int hb_snapshot_verify(const char *path, const uint8_t stream_id[16],
 	struct hb_snapshot_header *header, char error[HB_JOURNAL_ERROR_BYTES]);
 
-/** Read and check the header of the snapshot at `seq`, and its length. @return 0, -EBADMSG, -errno */
+/** Read and check the header of the snapshot at `seq`, and its length. @return 0, -EBADMSG, -errno
+ */
 int hb_snapshot_read_header(const char *directory, uint64_t seq, const uint8_t stream_id[16],
 	struct hb_snapshot_header *header);
 

@@ -17,7 +17,7 @@
 #include "persist/journal_format.h"
 
 #define HB_SOURCE_BUFFER_BYTES (UINT32_C(1) << 20)
-#define HB_SOURCE_ERROR_BYTES 256
+#define HB_SOURCE_ERROR_BYTES  256
 
 struct ZSTD_DCtx_s;
 
@@ -25,7 +25,7 @@ struct hb_source {
 	int fd; /* -1: closed */
 	bool packed;
 	uint64_t segment_number;
-	uint64_t bytes; /* of the file */
+	uint64_t bytes;	 /* of the file */
 	uint64_t offset; /* raw: of the frame looked at; packed: of the block behind the one held */
 	uint8_t *buffer; /* raw: file content; packed: one block, unpacked */
 	uint64_t buffer_offset; /* raw: place of buffer[0] in the file */
@@ -35,7 +35,7 @@ struct hb_source {
 	struct hb_packed_header header;
 	uint8_t *compressed;
 	struct ZSTD_DCtx_s *unpacker;
-	uint32_t block_at;     /* of the frame looked at, in buffer */
+	uint32_t block_at; /* of the frame looked at, in buffer */
 	uint32_t blocks_read;
 	uint64_t block_offset; /* in the file, of the block held */
 	char error[HB_SOURCE_ERROR_BYTES];

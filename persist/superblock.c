@@ -15,6 +15,8 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 
+#define LOOKS_MAX 3
+
 static uint32_t
 superblock_crc(const struct hb_superblock *superblock)
 {
@@ -28,12 +30,26 @@ superblock_fault(const struct hb_superblock *superblock, unsigned copy)
 		return "no superblock";
 	if (superblock->crc != superblock_crc(superblock))
 		return "CRC differs";
-	if (superblock->version != HB_JOURNAL_VERSION ||
-		superblock->bytes != HB_SUPERBLOCK_BYTES)
+	if (superblock->version != HB_JOURNAL_VERSION || superblock->bytes != HB_SUPERBLOCK_BYTES)
 		return "a version this program does not know";
 	if (superblock->generation % HB_SUPERBLOCK_COPIES != copy)
 		return "copy in the wrong place";
 	return NULL;
+}
+
+static const struct hb_superblock *
+newest_copy(const struct hb_superblock copies[HB_SUPERBLOCK_COPIES],
+	const char *fault[HB_SUPERBLOCK_COPIES])
+{
+	const struct hb_superblock *newest = NULL;
+
+	for (unsigned i = 0; i < HB_SUPERBLOCK_COPIES; i++) {
+		fault[i] = superblock_fault(&copies[i], i);
+		if (fault[i] == NULL &&
+			(newest == NULL || copies[i].generation > newest->generation))
+			newest = &copies[i];
+	}
+	return newest;
 }
 
 int
@@ -51,19 +67,19 @@ hb_superblock_read(int dir_fd, struct hb_superblock *superblock, char error[256]
 		snprintf(error, 256, "cannot open the journal's superblock: %s", strerror(-rc));
 		return rc;
 	}
-	memset(copies, 0, sizeof(copies));
-	n = pread(fd, copies, sizeof(copies), 0);
+	/* both may be in the middle of a write, one after the other: look again */
+	for (unsigned looks = 0; looks < LOOKS_MAX && newest == NULL; looks++) {
+		memset(copies, 0, sizeof(copies));
+		n = pread(fd, copies, sizeof(copies), 0);
+		if (n < 0) {
+			snprintf(error, 256, "cannot read the journal's superblock: %s",
+				strerror(errno));
+			close(fd);
+			return -EIO;
+		}
+		newest = newest_copy(copies, fault);
+	}
 	close(fd);
-	if (n < 0) {
-		snprintf(error, 256, "cannot read the journal's superblock: %s", strerror(errno));
-		return -EIO;
-	}
-	for (unsigned i = 0; i < HB_SUPERBLOCK_COPIES; i++) {
-		fault[i] = superblock_fault(&copies[i], i);
-		if (fault[i] == NULL &&
-			(newest == NULL || copies[i].generation > newest->generation))
-			newest = &copies[i];
-	}
 	if (newest == NULL) {
 		snprintf(error, 256,
 			"both copies of the superblock are damaged (%s; %s): restore the file "

@@ -21,7 +21,8 @@
  */
 int hb_superblock_read(int dir_fd, struct hb_superblock *superblock, char error[256]);
 
-/** Make the file of a new journal: both copies, synced, with directory entry. @return 0 or -errno */
+/** Make the file of a new journal: both copies, synced, with directory entry. @return 0 or -errno
+ */
 int hb_superblock_create(int dir_fd, const struct hb_superblock *superblock);
 
 /**

@@ -190,8 +190,8 @@ write_to_disk(struct hb_journal *journal, uint32_t frame_length)
 static void
 add_to(_Atomic uint64_t *gauge, uint64_t n)
 {
-	atomic_store_explicit(gauge, atomic_load_explicit(gauge, memory_order_relaxed) + n,
-		memory_order_relaxed);
+	atomic_store_explicit(
+		gauge, atomic_load_explicit(gauge, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 int

@@ -205,8 +205,8 @@ apply_grab(struct hb_partition *p, const struct hb_record_grab *r, struct hb_cre
 		expand_shares(p, packet);
 	HB_ASSERT(packet->left_fen == r->left_fen);
 	HB_ASSERT(packet->left_count == r->left_count);
-	p->head->state_hash += hbi_packet_hash(packet) +
-		hbi_claim_hash(r->packet, r->user, taken, r->amount_fen);
+	p->head->state_hash +=
+		hbi_packet_hash(packet) + hbi_claim_hash(r->packet, r->user, taken, r->amount_fen);
 
 	p->head->open_packets_fen -= r->amount_fen;
 	p->head->grab_count++;
@@ -281,7 +281,7 @@ hb_apply(struct hb_partition *p, const struct hb_record *record, struct hb_credi
 		break;
 	case HB_RECORD_MARK:
 		HB_ASSERT(((const struct hb_record_mark *)(const void *)record)->state_hash ==
-			p->head->state_hash);
+			  p->head->state_hash);
 		break;
 	default:
 		HB_ASSERT(!"record type that this version applies");
@@ -295,8 +295,8 @@ hb_apply_credit(struct hb_partition *to, uint32_t from_partition, const struct h
 	HB_ASSERT(credit->amount_fen > 0);
 	to->head->applied_count[from_partition]++;
 	to->head->applied_fen[from_partition] += (uint64_t)credit->amount_fen;
-	hbi_account_change(to, hbi_account_get(to, credit->account, HB_ACCOUNT_USER),
-		credit->amount_fen, 0);
+	hbi_account_change(
+		to, hbi_account_get(to, credit->account, HB_ACCOUNT_USER), credit->amount_fen, 0);
 }
 
 static const char *

@@ -18,8 +18,8 @@ hb_audit_step(struct hb_partition *p, uint32_t slots)
 		const struct hb_account *account = &p->accounts[p->audit.cursor];
 
 		if (account->id != 0)
-			p->audit.sum += hbi_balance_delta(account->id, account->available_fen,
-				account->frozen_fen);
+			p->audit.sum += hbi_balance_delta(
+				account->id, account->available_fen, account->frozen_fen);
 	}
 	if (end < p->capacity.accounts)
 		return 0;

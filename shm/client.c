@@ -223,8 +223,8 @@ handshake(struct hb_client *client, const char *name, uint32_t request_bytes, ui
 	(void)!send(client->socket, &hello, sizeof(hello), MSG_NOSIGNAL);
 	got = receive(client->socket, &client->welcome, sizeof(client->welcome), fds, &fd_count);
 	if (got == -ECONNRESET)
-		got = receive(client->socket, &client->welcome, sizeof(client->welcome), fds,
-			&fd_count);
+		got = receive(
+			client->socket, &client->welcome, sizeof(client->welcome), fds, &fd_count);
 	result = check_welcome(&client->welcome, got, error);
 	if (result == 0)
 		return take_descriptors(client, fds, fd_count, error);

@@ -27,7 +27,7 @@
 #include "shm/ring.h"
 #include "shm/segment.h"
 
-#define HB_ATTACH_MAGIC 0x68626174u /* "hbat" */
+#define HB_ATTACH_MAGIC	  0x68626174u /* "hbat" */
 #define HB_ATTACH_VERSION 1
 
 struct hb_attach_hello {
@@ -65,7 +65,7 @@ _Static_assert(sizeof(struct hb_client_layout) <= 12288, "client layout");
 /* request data of lcore i at DATA + i * (request + reply bytes), its reply data behind it. */
 
 #define HB_CLIENT_REQUEST_BYTES_DEFAULT 65536
-#define HB_CLIENT_REPLY_BYTES_DEFAULT 262144
+#define HB_CLIENT_REPLY_BYTES_DEFAULT	262144
 
 struct hb_client;
 

@@ -57,8 +57,8 @@ hb_decide(const struct hb_partition *p, const struct hb_frame *frame, const stru
 }
 
 void
-hb_decide_mark(const struct hb_partition *p, const struct hb_input *input,
-	struct hb_decision *decision)
+hb_decide_mark(
+	const struct hb_partition *p, const struct hb_input *input, struct hb_decision *decision)
 {
 	struct hb_record_mark *r;
 
@@ -77,15 +77,16 @@ void
 hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame)
 {
 	if (hb_id_kind(frame->target) == HB_ID_PACKET) {
-		const uint8_t *packet = (const uint8_t *)&p->packets[(frame->target &
-			HB_ID_COUNTER_MASK) & (p->capacity.packets - 1)];
+		const uint8_t *packet =
+			(const uint8_t *)&p->packets[(frame->target & HB_ID_COUNTER_MASK) &
+						     (p->capacity.packets - 1)];
 
 		__builtin_prefetch(packet);
 		__builtin_prefetch(packet + HB_CACHE_LINE_BYTES);
 	}
 	if (frame->token_id != 0)
 		__builtin_prefetch(&p->windows[hb_mix64(frame->token_id ^ hb_mix64(frame->user)) &
-			(p->capacity.windows - 1)]);
+					       (p->capacity.windows - 1)]);
 }
 
 void
@@ -99,5 +100,6 @@ hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame)
 	if (packet == NULL)
 		return;
 	hbi_claim_prefetch(p, packet, frame->user);
-	__builtin_prefetch(&p->accounts[hb_mix64(packet->sender) >> 8 & (p->capacity.accounts - 1)]);
+	__builtin_prefetch(
+		&p->accounts[hb_mix64(packet->sender) >> 8 & (p->capacity.accounts - 1)]);
 }

@@ -12,8 +12,8 @@ channel_known(uint16_t channel)
 }
 
 void
-hbi_decide_balance(const struct hb_partition *p, const struct hb_frame *frame,
-	struct hb_decision *decision)
+hbi_decide_balance(
+	const struct hb_partition *p, const struct hb_frame *frame, struct hb_decision *decision)
 {
 	const struct hb_account *account = hb_account_find(p, frame->target);
 	struct hb_reply *reply;
@@ -62,7 +62,8 @@ hbi_decide_account_open(const struct hb_partition *p, const struct hb_frame *fra
 	if (done_before(frame, status, done, 0, decision))
 		return;
 	status = hbi_node_check(input, HB_STORAGE_CONTROL_ONLY);
-	if (status == HB_STATUS_OK && f->kind != HB_ACCOUNT_USER && f->kind != HB_ACCOUNT_ENTERPRISE)
+	if (status == HB_STATUS_OK && f->kind != HB_ACCOUNT_USER &&
+		f->kind != HB_ACCOUNT_ENTERPRISE)
 		status = HB_STATUS_LIMIT;
 	if (status == HB_STATUS_OK && hb_account_find(p, frame->target) != NULL)
 		status = HB_STATUS_ACCOUNT_EXISTS;
@@ -265,8 +266,8 @@ hbi_decide_credit(const struct hb_partition *p, const struct hb_frame *frame,
 }
 
 void
-hbi_decide_order_query(const struct hb_partition *p, const struct hb_frame *frame,
-	struct hb_decision *decision)
+hbi_decide_order_query(
+	const struct hb_partition *p, const struct hb_frame *frame, struct hb_decision *decision)
 {
 	const struct hb_frame_order *f = (const void *)frame;
 	const struct hb_order *order = hb_order_find(p, f->order_stamp);

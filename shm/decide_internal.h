@@ -102,8 +102,8 @@ void hbi_decide_detail(const struct hb_partition *p, const struct hb_frame *fram
 	const struct hb_input *input, struct hb_decision *decision);
 void hbi_decide_expire_frame(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_decision *decision);
-void hbi_decide_balance(const struct hb_partition *p, const struct hb_frame *frame,
-	struct hb_decision *decision);
+void hbi_decide_balance(
+	const struct hb_partition *p, const struct hb_frame *frame, struct hb_decision *decision);
 void hbi_decide_transfer(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_decision *decision);
 void hbi_decide_token_issue(const struct hb_partition *p, const struct hb_frame *frame,
@@ -114,7 +114,7 @@ void hbi_decide_order_open(const struct hb_partition *p, const struct hb_frame *
 	const struct hb_input *input, struct hb_decision *decision);
 void hbi_decide_credit(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_decision *decision);
-void hbi_decide_order_query(const struct hb_partition *p, const struct hb_frame *frame,
-	struct hb_decision *decision);
+void hbi_decide_order_query(
+	const struct hb_partition *p, const struct hb_frame *frame, struct hb_decision *decision);
 
 #endif

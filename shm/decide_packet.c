@@ -71,7 +71,7 @@ send_has_room(const struct hb_partition *p, const struct send_parameters *s)
 	uint64_t units = hbi_packet_block_units(s->count, s->greeting_length);
 
 	return p->packets[counter & (p->capacity.packets - 1)].id == 0 &&
-		(p->head->arena_used + units) * HBI_ARENA_UNIT_BYTES <= p->capacity.arena_bytes;
+	       (p->head->arena_used + units) * HBI_ARENA_UNIT_BYTES <= p->capacity.arena_bytes;
 }
 
 static void
@@ -93,7 +93,7 @@ send_record(const struct hb_partition *p, const struct send_parameters *s, uint6
 	const struct hb_input *input, struct hb_decision *decision)
 {
 	uint32_t bytes = (uint32_t)(sizeof(struct hb_record_packet_create) +
-		hb_round_up(s->greeting_length, 8));
+				    hb_round_up(s->greeting_length, 8));
 	struct hb_record_packet_create *r = hbi_record_begin(p, input, decision, bytes);
 
 	r->packet = hb_id_make(HB_ID_PACKET, p->number, p->node, p->head->packet_counter + 1);
@@ -166,8 +166,8 @@ hbi_decide_packet_create(const struct hb_partition *p, const struct hb_frame *fr
 		return;
 	}
 	send_parameters_fill(&s, f);
-	status = hbi_idempotency_check(p, frame, f->idempotency_key, &s, sizeof(s),
-		hbi_now_ms(p, input), &keep, &done);
+	status = hbi_idempotency_check(
+		p, frame, f->idempotency_key, &s, sizeof(s), hbi_now_ms(p, input), &keep, &done);
 	if (status == HB_STATUS_OK && done != NULL) {
 		send_repeat(p, frame, done, decision);
 		return;
@@ -298,8 +298,8 @@ hbi_decide_grab(const struct hb_partition *p, const struct hb_frame *frame,
 	}
 	status = grab_check(p, packet, frame, input, &use, decision);
 	order_stamp = status == HB_STATUS_OK
-		? hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input))
-		: 0;
+			      ? hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input))
+			      : 0;
 	if (status == HB_STATUS_OK && order_stamp == 0)
 		status = HB_STATUS_BUSY;
 	reply = hbi_reply(decision, frame, status);
@@ -394,7 +394,7 @@ may_look(const struct hb_partition *p, const struct hb_packet *packet, const str
 	const struct hb_input *input)
 {
 	return input->trusted || frame->user == packet->sender || may_grab(packet, frame) ||
-		hb_claim_find(p, packet, frame->user) != NULL;
+	       hb_claim_find(p, packet, frame->user) != NULL;
 }
 
 void
@@ -410,8 +410,8 @@ hbi_decide_detail(const struct hb_partition *p, const struct hb_frame *frame,
 		return;
 	}
 	d = (void *)hbi_reply(decision, frame, HB_STATUS_OK);
-	detail_claims(p, packet, ((const struct hb_frame_detail *)(const void *)frame)->claim_first,
-		d);
+	detail_claims(
+		p, packet, ((const struct hb_frame_detail *)(const void *)frame)->claim_first, d);
 	d->head.id = packet->id;
 	d->head.order_stamp = packet->order_stamp;
 	d->sender = packet->sender;

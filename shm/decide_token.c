@@ -111,8 +111,8 @@ hbi_decide_token_issue(const struct hb_partition *p, const struct hb_frame *fram
 	token->target = frame->target;
 	token->expiry_s = (uint32_t)(hb_stamp_ms(input->token_id) / 1000) + HB_TOKEN_LIFETIME_S;
 	token->for_operation = f->for_operation;
-	token->sequence = hb_token_initial_sequence(input->config->token_key, token->token_id,
-		token->user);
+	token->sequence =
+		hb_token_initial_sequence(input->config->token_key, token->token_id, token->user);
 	token->token_mac = hb_token_mac(input->config->token_key, token->token_id, token->user,
 		token->target, token->expiry_s, token->for_operation);
 }

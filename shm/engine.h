@@ -23,15 +23,16 @@ struct hb_engine_config {
 	int64_t packet_total_fen_max;
 	uint32_t packet_count_max;
 	uint32_t packet_lifetime_s_max;
-	bool tokens_required; /* money operations of users need a token; off in benchmarks of parts */
+	bool tokens_required; /* money operations of users need a token; off in benchmarks of parts
+			       */
 };
 
 /* What decide may know besides state and frame. */
 struct hb_input {
 	const struct hb_engine_config *config;
-	uint64_t now_ns; /* ledger clock, Unix epoch */
-	uint8_t seed[32]; /* fresh random bytes; used by PACKET_CREATE */
-	uint64_t token_id; /* a fresh token id for TOKEN_ISSUE, see hb_token_id_next */
+	uint64_t now_ns;	/* ledger clock, Unix epoch */
+	uint8_t seed[32];	/* fresh random bytes; used by PACKET_CREATE */
+	uint64_t token_id;	/* a fresh token id for TOKEN_ISSUE, see hb_token_id_next */
 	uint32_t storage_level; /* enum hb_storage_level */
 	bool clock_stopped;
 	bool trusted; /* the frame came through a ring of control: no money token needed */
@@ -66,8 +67,8 @@ void hb_decide_expire(const struct hb_partition *p, uint64_t packet, const struc
 	struct hb_decision *decision);
 
 /** A MARK with the partition's hash and credit sums. */
-void hb_decide_mark(const struct hb_partition *p, const struct hb_input *input,
-	struct hb_decision *decision);
+void hb_decide_mark(
+	const struct hb_partition *p, const struct hb_input *input, struct hb_decision *decision);
 
 /**
  * Apply a verified record to its partition. Asserts everything a correct journal guarantees:
@@ -77,8 +78,8 @@ void hb_decide_mark(const struct hb_partition *p, const struct hb_input *input,
 void hb_apply(struct hb_partition *p, const struct hb_record *record, struct hb_credit *credit);
 
 /** Apply a credit at the account's owner; opens a missing account. */
-void hb_apply_credit(struct hb_partition *to, uint32_t from_partition,
-	const struct hb_credit *credit);
+void hb_apply_credit(
+	struct hb_partition *to, uint32_t from_partition, const struct hb_credit *credit);
 
 /**
  * What a replay checks before hb_apply, so that a damaged journal is named instead of asserted.

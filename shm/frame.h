@@ -15,7 +15,7 @@
 #include "shm/limits.h"
 #include "shm/record.h"
 
-#define HB_FRAME_VERSION 1
+#define HB_FRAME_VERSION    1
 #define HB_FRAME_UNIT_BYTES 64
 
 enum hb_operation {
@@ -40,52 +40,54 @@ enum hb_operation {
 
 /* Operation masks, one bit per operation. */
 #define HB_OP_BIT(operation) (UINT64_C(1) << (operation))
-#define HB_OPS_READ (HB_OP_BIT(HB_OP_PACKET_DETAIL) | HB_OP_BIT(HB_OP_BALANCE))
+#define HB_OPS_READ	     (HB_OP_BIT(HB_OP_PACKET_DETAIL) | HB_OP_BIT(HB_OP_BALANCE))
 #define HB_OPS_FRONT                                                                               \
-	(HB_OPS_READ | HB_OP_BIT(HB_OP_GRAB) | HB_OP_BIT(HB_OP_PACKET_CREATE) |                   \
+	(HB_OPS_READ | HB_OP_BIT(HB_OP_GRAB) | HB_OP_BIT(HB_OP_PACKET_CREATE) |                    \
 		HB_OP_BIT(HB_OP_TOKEN_ASK) | HB_OP_BIT(HB_OP_TRANSFER))
 #define HB_OPS_CONTROL                                                                             \
-	(HB_OPS_FRONT | HB_OP_BIT(HB_OP_TOKEN_ISSUE) | HB_OP_BIT(HB_OP_TOKEN_TAKE) |              \
-		HB_OP_BIT(HB_OP_ACCOUNT_OPEN) | HB_OP_BIT(HB_OP_ORDER_OPEN) |                     \
-		HB_OP_BIT(HB_OP_CREDIT) | HB_OP_BIT(HB_OP_ORDER_QUERY) |                          \
-		HB_OP_BIT(HB_OP_PACKET_EXPIRE) | HB_OP_BIT(HB_OP_MARK) |                          \
+	(HB_OPS_FRONT | HB_OP_BIT(HB_OP_TOKEN_ISSUE) | HB_OP_BIT(HB_OP_TOKEN_TAKE) |               \
+		HB_OP_BIT(HB_OP_ACCOUNT_OPEN) | HB_OP_BIT(HB_OP_ORDER_OPEN) |                      \
+		HB_OP_BIT(HB_OP_CREDIT) | HB_OP_BIT(HB_OP_ORDER_QUERY) |                           \
+		HB_OP_BIT(HB_OP_PACKET_EXPIRE) | HB_OP_BIT(HB_OP_MARK) |                           \
 		HB_OP_BIT(HB_OP_CLOCK_CONFIRM) | HB_OP_BIT(HB_OP_AUDIT))
 
 /* Business outcome of a frame. Numbers and names are part of the contract: never renumbered. */
 #define HB_STATUS_TABLE(X)                                                                         \
 	X(0, OK, "ok", 200, "")                                                                    \
-	X(10, PACKET_UNKNOWN, "packet_unknown", 404, "there is no such packet")                   \
-	X(11, NOT_MEMBER, "not_member", 403, "the packet is for another group or person")         \
-	X(12, EXPIRED, "expired", 410, "the packet is past its deadline")                         \
-	X(13, SOLD_OUT, "sold_out", 410, "every share has been taken")                            \
-	X(14, TOKEN_INVALID, "token_invalid", 403,                                                \
-		"the money token is not for this user, operation and target; ask for a new one")  \
-	X(15, TOKEN_EXPIRED, "token_expired", 403, "the money token is too old; ask for a new one") \
-	X(16, SEQUENCE_USED, "sequence_used", 409,                                                \
-		"this sequence was used before; send the next one")                               \
-	X(17, SEQUENCE_INVALID, "sequence_invalid", 403,                                          \
-		"the sequence is outside the token's window; send the last one plus one")         \
-	X(20, ACCOUNT_UNKNOWN, "account_unknown", 404, "there is no such account")                \
-	X(21, ACCOUNT_FROZEN, "account_frozen", 403, "debits of this account are barred")         \
-	X(22, INSUFFICIENT, "insufficient", 409, "the available balance is too small")            \
-	X(23, LIMIT, "limit", 422, "a value is outside its limits")                               \
-	X(24, CONFLICT, "idempotency_conflict", 409,                                              \
-		"the idempotency key was used with other parameters")                             \
-	X(25, ORDER_UNKNOWN, "order_unknown", 404, "there is no such order")                      \
-	X(26, ORDER_STATE, "order_state", 409, "the order is not in a state that allows this")    \
-	X(27, AMOUNT_MISMATCH, "amount_mismatch", 409, "the amount is not the order's amount")    \
-	X(28, ACCOUNT_EXISTS, "account_exists", 409, "the account exists already")                \
-	X(29, NOT_DUE, "not_due", 409, "the deadline has not been reached")                       \
-	X(30, BUSY, "busy", 503, "no room at the moment; ask again")                              \
-	X(31, TABLE_FULL, "table_full", 503, "a table of the engine is full; tell the operator")  \
-	X(32, CLOCK_STOPPED, "clock_stopped", 503,                                                \
-		"the clock jumped; an operator must confirm it (hbctl clock confirm)")            \
-	X(33, STORAGE_LOW, "storage_low", 503, "the journal volume is nearly full; ask again later") \
-	X(34, NOT_ALLOWED, "not_allowed", 403, "this client may not use the operation")           \
-	X(35, FRAME_INVALID, "frame_invalid", 400, "the frame breaks docs/frames.md")             \
-	X(36, FRAME_VERSION, "frame_version", 400, "the frame is of another version")             \
-	X(37, FRAME_STALE, "frame_stale", 400, "the frame's issue time is too far from now")      \
-	X(38, UNKNOWN_OUTCOME, "unknown_outcome", 202,                                            \
+	X(10, PACKET_UNKNOWN, "packet_unknown", 404, "there is no such packet")                    \
+	X(11, NOT_MEMBER, "not_member", 403, "the packet is for another group or person")          \
+	X(12, EXPIRED, "expired", 410, "the packet is past its deadline")                          \
+	X(13, SOLD_OUT, "sold_out", 410, "every share has been taken")                             \
+	X(14, TOKEN_INVALID, "token_invalid", 403,                                                 \
+		"the money token is not for this user, operation and target; ask for a new one")   \
+	X(15, TOKEN_EXPIRED, "token_expired", 403,                                                 \
+		"the money token is too old; ask for a new one")                                   \
+	X(16, SEQUENCE_USED, "sequence_used", 409,                                                 \
+		"this sequence was used before; send the next one")                                \
+	X(17, SEQUENCE_INVALID, "sequence_invalid", 403,                                           \
+		"the sequence is outside the token's window; send the last one plus one")          \
+	X(20, ACCOUNT_UNKNOWN, "account_unknown", 404, "there is no such account")                 \
+	X(21, ACCOUNT_FROZEN, "account_frozen", 403, "debits of this account are barred")          \
+	X(22, INSUFFICIENT, "insufficient", 409, "the available balance is too small")             \
+	X(23, LIMIT, "limit", 422, "a value is outside its limits")                                \
+	X(24, CONFLICT, "idempotency_conflict", 409,                                               \
+		"the idempotency key was used with other parameters")                              \
+	X(25, ORDER_UNKNOWN, "order_unknown", 404, "there is no such order")                       \
+	X(26, ORDER_STATE, "order_state", 409, "the order is not in a state that allows this")     \
+	X(27, AMOUNT_MISMATCH, "amount_mismatch", 409, "the amount is not the order's amount")     \
+	X(28, ACCOUNT_EXISTS, "account_exists", 409, "the account exists already")                 \
+	X(29, NOT_DUE, "not_due", 409, "the deadline has not been reached")                        \
+	X(30, BUSY, "busy", 503, "no room at the moment; ask again")                               \
+	X(31, TABLE_FULL, "table_full", 503, "a table of the engine is full; tell the operator")   \
+	X(32, CLOCK_STOPPED, "clock_stopped", 503,                                                 \
+		"the clock jumped; an operator must confirm it (hbctl clock confirm)")             \
+	X(33, STORAGE_LOW, "storage_low", 503,                                                     \
+		"the journal volume is nearly full; ask again later")                              \
+	X(34, NOT_ALLOWED, "not_allowed", 403, "this client may not use the operation")            \
+	X(35, FRAME_INVALID, "frame_invalid", 400, "the frame breaks docs/frames.md")              \
+	X(36, FRAME_VERSION, "frame_version", 400, "the frame is of another version")              \
+	X(37, FRAME_STALE, "frame_stale", 400, "the frame's issue time is too far from now")       \
+	X(38, UNKNOWN_OUTCOME, "unknown_outcome", 202,                                             \
 		"the outcome is not known yet; ask again with the same sequence")
 
 enum hb_status {
@@ -95,10 +97,10 @@ enum hb_status {
 };
 
 struct hb_frame {
-	uint8_t version;   /* HB_FRAME_VERSION */
-	uint8_t operation; /* enum hb_operation */
-	uint16_t length;   /* of head and body in bytes, a multiple of 64 */
-	uint32_t issued_s; /* Unix seconds when the client made the frame */
+	uint8_t version;      /* HB_FRAME_VERSION */
+	uint8_t operation;    /* enum hb_operation */
+	uint16_t length;      /* of head and body in bytes, a multiple of 64 */
+	uint32_t issued_s;    /* Unix seconds when the client made the frame */
 	uint64_t correlation; /* the client's; comes back unchanged */
 	uint64_t target;      /* what decides the partition: packet or account */
 	uint64_t user;	      /* who asks: the account the front verified; 0 for the operator */
@@ -184,7 +186,7 @@ _Static_assert(sizeof(struct hb_frame_order) == 128, "order frame");
  */
 
 #define HB_REPLY_ALREADY 0x0001 /* the outcome was decided by an earlier request */
-#define HB_REPLY_MORE 0x0002	/* there is more to read after this */
+#define HB_REPLY_MORE	 0x0002 /* there is more to read after this */
 
 struct hb_reply {
 	uint8_t version;
@@ -193,13 +195,13 @@ struct hb_reply {
 	uint16_t status; /* enum hb_status */
 	uint16_t flags;
 	uint64_t correlation;
-	int64_t amount_fen;   /* GRAB: the share; BALANCE: available; TRANSFER, CREDIT: the amount */
-	int64_t other_fen;    /* GRAB: left in the packet; BALANCE: frozen */
-	uint64_t id;	      /* packet, or account of a balance or token */
+	int64_t amount_fen; /* GRAB: the share; BALANCE: available; TRANSFER, CREDIT: the amount */
+	int64_t other_fen;  /* GRAB: left in the packet; BALANCE: frozen */
+	uint64_t id;	    /* packet, or account of a balance or token */
 	uint64_t order_stamp; /* of the order that the request made */
 	uint32_t index;	      /* GRAB: number of the share, from 0 */
 	uint32_t count;	      /* GRAB: shares left; TOKEN_TAKE, DETAIL: entries that follow */
-	uint64_t as_of_seq;   /* every record this reply depends on has a journal sequence <= this */
+	uint64_t as_of_seq; /* every record this reply depends on has a journal sequence <= this */
 };
 _Static_assert(sizeof(struct hb_reply) == 64, "reply head");
 
@@ -252,9 +254,12 @@ struct hb_reply_detail {
 	uint8_t greeting[HB_GREETING_BYTES_MAX];
 	struct hb_reply_claim claims[];
 };
-_Static_assert(sizeof(struct hb_reply_detail) == 64 + 64 + 16 + 64 + HB_GREETING_BYTES_MAX, "detail");
-_Static_assert(sizeof(struct hb_reply_detail) + HB_DETAIL_CLAIMS_MAX * sizeof(struct hb_reply_claim)
-	<= HB_REPLY_BYTES_MAX, "detail fits");
+_Static_assert(
+	sizeof(struct hb_reply_detail) == 64 + 64 + 16 + 64 + HB_GREETING_BYTES_MAX, "detail");
+_Static_assert(
+	sizeof(struct hb_reply_detail) + HB_DETAIL_CLAIMS_MAX * sizeof(struct hb_reply_claim) <=
+		HB_REPLY_BYTES_MAX,
+	"detail fits");
 
 /* Body of an ORDER_QUERY reply. */
 struct hb_reply_order {

@@ -118,11 +118,10 @@ hbi_idempotency_keep(struct hb_partition *p, const struct hb_idempotency *idempo
 	if (hbi_idempotency_is_none(idempotency))
 		return;
 	for (int n = 0; n < FORGET_MAX && p->head->idempotency_first < p->head->idempotency_next &&
-		oldest_is_over(p, time_ms);
+			oldest_is_over(p, time_ms);
 		n++)
 		forget_oldest(p);
-	HB_ASSERT(p->head->idempotency_next - p->head->idempotency_first <
-		p->capacity.idempotency);
+	HB_ASSERT(p->head->idempotency_next - p->head->idempotency_first < p->capacity.idempotency);
 	entry = entry_at(p, p->head->idempotency_next);
 	memcpy(entry->key, idempotency->key, sizeof(entry->key));
 	entry->parameter_hash = idempotency->parameter_hash;

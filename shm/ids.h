@@ -7,7 +7,8 @@
  * +----------+--------+---------------------+-------------------------+
  * | kind     | part.  | node                | counter of the partition|   packets, holds
  * +----------+--------+---------------------+-------------------------+
- * | 0        | 0      | number given by the business system, 1..2^52-1|   user and enterprise accounts
+ * | 0        | 0      | number given by the business system, 1..2^52-1|   user and enterprise
+ * accounts
  * +----------+--------+-----------------------------------------------+
  * | 0x7f     | part.  | which system account (enum hb_system_account) |   clearing, fees, suspense
  * +----------+--------+-----------------------------------------------+
@@ -41,7 +42,7 @@ enum hb_system_account {
 	HB_SYSTEM_SUSPENSE = 6,
 };
 
-#define HB_ACCOUNT_MAX ((UINT64_C(1) << 52) - 1)
+#define HB_ACCOUNT_MAX	   ((UINT64_C(1) << 52) - 1)
 #define HB_ID_COUNTER_MASK ((UINT64_C(1) << 45) - 1)
 
 static inline uint32_t

@@ -6,8 +6,8 @@
  * Persist listens on a SEQPACKET socket. The dataplane connects and sends hb_link_hello:
  *  - FRESH: it has no state. Persist recovers (newest snapshot + journal) into a new state segment,
  *    makes a new journal segment, and answers with both; then forgets the state segment.
- *  - RESUME: it lives and its persist died. It hands the journal segment back (the last descriptor);
- *    persist finds the last record of each ring on disk and goes on behind it.
+ *  - RESUME: it lives and its persist died. It hands the journal segment back (the last
+ * descriptor); persist finds the last record of each ring on disk and goes on behind it.
  * Descriptors with hello: lcore_count wake eventfds (persist rings them when it moved a tail), then
  * with RESUME the journal segment. With the welcome: persist's wake eventfd, and for FRESH the
  * journal segment and the state segment.
@@ -31,7 +31,7 @@
 #include "shm/ring.h"
 #include "shm/segment.h"
 
-#define HB_LINK_MAGIC 0x68626c6bu /* "hblk" */
+#define HB_LINK_MAGIC	0x68626c6bu /* "hblk" */
 #define HB_LINK_VERSION 1
 
 enum hb_link_mode {

@@ -23,34 +23,34 @@
 
 /* label, key. Append only; the key is also the Prometheus name without hongbao_ and _total. */
 #define HB_COUNTER_TABLE(X)                                                                        \
-	X(FRAMES, "frames", "frames taken from client rings and ports")                           \
-	X(REPLIES, "replies", "replies handed to clients")                                        \
-	X(GRABS, "grabs", "shares taken")                                                         \
-	X(GRABS_ALREADY, "grabs_already", "winners told their share again")                       \
-	X(PACKETS_CREATED, "packets_created", "packets created")                                  \
-	X(PACKETS_EXPIRED, "packets_expired", "packets closed at their deadline")                 \
-	X(TRANSFERS, "transfers", "transfers made")                                               \
-	X(CREDITS, "credits", "recharges credited")                                               \
-	X(REFUSED_BUSY, "refused_busy", "frames answered busy for want of room")                  \
-	X(REFUSED_TOKEN, "refused_token", "frames refused for token or sequence")                 \
-	X(REFUSED_STATE, "refused_state", "other refusals: sold out, expired, not a member …")  \
-	X(REFUSED_FRAME, "refused_frame", "frames that break the format or the operation mask")   \
-	X(REPLIES_DROPPED, "replies_dropped", "replies whose client had gone")                    \
-	X(RECORDS, "records", "journal records made")                                             \
-	X(RECORD_BYTES, "record_bytes", "bytes of journal records made")                          \
-	X(CREDITS_SENT, "credits_sent", "credits handed to other partitions")                     \
-	X(CREDITS_APPLIED, "credits_applied", "credits applied")                                  \
-	X(TOKENS_ISSUED, "tokens_issued", "money tokens issued")                                  \
-	X(MARKS, "marks", "state hashes written to the journal")                                  \
-	X(AUDITS, "audits", "full passes of the memory audit over a partition")                   \
-	X(AUDIT_FAILURES, "audit_failures", "passes that found memory changed behind the engine") \
-	X(TURNS, "turns", "duty cycles")                                                          \
-	X(TURNS_IDLE, "turns_idle", "duty cycles without work")                                   \
-	X(SLEEPS, "sleeps", "times an lcore blocked on its eventfd")                              \
-	X(CLIENTS_ATTACHED, "clients_attached", "clients attached since start")                   \
-	X(CLIENTS_DETACHED, "clients_detached", "clients gone since start")                       \
-	X(CLIENTS_REFUSED, "clients_refused", "attach attempts refused")                          \
-	X(TURN_NS_MAX, "turn_ns_max", "longest duty cycle, ns (gauge)")                           \
+	X(FRAMES, "frames", "frames taken from client rings and ports")                            \
+	X(REPLIES, "replies", "replies handed to clients")                                         \
+	X(GRABS, "grabs", "shares taken")                                                          \
+	X(GRABS_ALREADY, "grabs_already", "winners told their share again")                        \
+	X(PACKETS_CREATED, "packets_created", "packets created")                                   \
+	X(PACKETS_EXPIRED, "packets_expired", "packets closed at their deadline")                  \
+	X(TRANSFERS, "transfers", "transfers made")                                                \
+	X(CREDITS, "credits", "recharges credited")                                                \
+	X(REFUSED_BUSY, "refused_busy", "frames answered busy for want of room")                   \
+	X(REFUSED_TOKEN, "refused_token", "frames refused for token or sequence")                  \
+	X(REFUSED_STATE, "refused_state", "other refusals: sold out, expired, not a member …")     \
+	X(REFUSED_FRAME, "refused_frame", "frames that break the format or the operation mask")    \
+	X(REPLIES_DROPPED, "replies_dropped", "replies whose client had gone")                     \
+	X(RECORDS, "records", "journal records made")                                              \
+	X(RECORD_BYTES, "record_bytes", "bytes of journal records made")                           \
+	X(CREDITS_SENT, "credits_sent", "credits handed to other partitions")                      \
+	X(CREDITS_APPLIED, "credits_applied", "credits applied")                                   \
+	X(TOKENS_ISSUED, "tokens_issued", "money tokens issued")                                   \
+	X(MARKS, "marks", "state hashes written to the journal")                                   \
+	X(AUDITS, "audits", "full passes of the memory audit over a partition")                    \
+	X(AUDIT_FAILURES, "audit_failures", "passes that found memory changed behind the engine")  \
+	X(TURNS, "turns", "duty cycles")                                                           \
+	X(TURNS_IDLE, "turns_idle", "duty cycles without work")                                    \
+	X(SLEEPS, "sleeps", "times an lcore blocked on its eventfd")                               \
+	X(CLIENTS_ATTACHED, "clients_attached", "clients attached since start")                    \
+	X(CLIENTS_DETACHED, "clients_detached", "clients gone since start")                        \
+	X(CLIENTS_REFUSED, "clients_refused", "attach attempts refused")                           \
+	X(TURN_NS_MAX, "turn_ns_max", "longest duty cycle, ns (gauge)")                            \
 	X(PARKED, "parked", "replies waiting for their commit (gauge)")
 
 enum hb_counter {
@@ -99,7 +99,8 @@ enum hb_storage_level {
 	HB_STORAGE_CONTROL_ONLY = 3,
 };
 
-/** Fill in counter_count and the labels; called once by the dataplane before the segment is ready. */
+/** Fill in counter_count and the labels; called once by the dataplane before the segment is ready.
+ */
 void hb_node_init(struct hb_node *node, uint32_t lcore_count);
 
 /** Add to a counter of one column; the column's own thread only. */
@@ -108,8 +109,8 @@ hb_counter_add(struct hb_node *node, uint32_t column, enum hb_counter counter, u
 {
 	_Atomic uint64_t *value = &node->value[column][counter];
 
-	atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n,
-		memory_order_relaxed);
+	atomic_store_explicit(
+		value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 /** The sum of a counter over all columns. */

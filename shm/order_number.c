@@ -11,9 +11,9 @@
 #include "shm/limits.h"
 
 #define STAMP_SEQUENCE_BITS 14
-#define STAMP_SEQUENCE_MAX 9999
-#define BEIJING_OFFSET_MS (UINT64_C(8) * 3600 * 1000)
-#define DAY_MS (UINT64_C(86400) * 1000)
+#define STAMP_SEQUENCE_MAX  9999
+#define BEIJING_OFFSET_MS   (UINT64_C(8) * 3600 * 1000)
+#define DAY_MS		    (UINT64_C(86400) * 1000)
 
 uint64_t
 hb_stamp_next(uint64_t last, uint64_t now_ms)
@@ -119,7 +119,7 @@ hb_beijing_time_parse(const char *text, uint64_t *unix_ms)
 	if (year < 1971 || month < 1 || month > 12 || day < 1 || day > 31)
 		return false;
 	*unix_ms = days_from_civil(year, month, day) * DAY_MS + hour * 3600000 + minute * 60000 +
-		second * 1000 + ms - BEIJING_OFFSET_MS;
+		   second * 1000 + ms - BEIJING_OFFSET_MS;
 	/* Hours above 23 or a 31st of April come back as another text. */
 	hb_beijing_time_format(again, *unix_ms);
 	return memcmp(text, again, 17) == 0;

@@ -18,7 +18,7 @@
 
 /* Ring 0..15 = the partition; 16 = persist's own records (EPOCH_START). */
 #define HB_RING_PERSIST HB_PARTITION_COUNT
-#define HB_RING_COUNT (HB_PARTITION_COUNT + 1)
+#define HB_RING_COUNT	(HB_PARTITION_COUNT + 1)
 
 enum hb_record_type {
 	HB_RECORD_NONE = 0, /* preallocated zeros */
@@ -46,9 +46,9 @@ enum hb_record_type {
 };
 
 struct hb_record {
-	uint32_t crc;	/* CRC32C of bytes 4..length-1 */
+	uint32_t crc;	 /* CRC32C of bytes 4..length-1 */
 	uint16_t length; /* of the whole record, a multiple of 8 */
-	uint8_t type;	/* enum hb_record_type */
+	uint8_t type;	 /* enum hb_record_type */
 	uint8_t version; /* 1 */
 	uint16_t ring;
 	uint16_t flags;
@@ -90,7 +90,7 @@ struct hb_record_mark {
 	struct hb_record head;
 	uint64_t state_hash;
 	uint64_t reserved;
-	uint64_t sent_count[HB_PARTITION_COUNT];    /* credits this ring's records imply, by target */
+	uint64_t sent_count[HB_PARTITION_COUNT]; /* credits this ring's records imply, by target */
 	uint64_t sent_fen[HB_PARTITION_COUNT];
 	uint64_t applied_count[HB_PARTITION_COUNT]; /* credits applied here, by origin */
 	uint64_t applied_fen[HB_PARTITION_COUNT];
@@ -153,9 +153,9 @@ struct hb_record_order_open {
 	uint64_t order_stamp;
 	uint64_t account;
 	int64_t amount_fen;
-	uint16_t business; /* enum hb_business */
-	uint16_t channel;  /* enum hb_system_account of its clearing account */
-	uint32_t product;  /* registered payment business, 0 = built in */
+	uint16_t business;   /* enum hb_business */
+	uint16_t channel;    /* enum hb_system_account of its clearing account */
+	uint32_t product;    /* registered payment business, 0 = built in */
 	uint64_t purpose_id; /* packet or hold it will fund, 0 = the account's available balance */
 	struct hb_idempotency idempotency;
 };
@@ -232,7 +232,7 @@ struct hb_record_packet_create {
 	int64_t total_fen;
 	int64_t share_min_fen;
 	int64_t share_max_fen; /* total_fen when there is no bound */
-	uint64_t deadline_ms;	/* Unix ms, ledger time */
+	uint64_t deadline_ms;  /* Unix ms, ledger time */
 	uint64_t order_stamp;
 	uint64_t hold_id; /* the hold taken over, 0 when paid from balance */
 	uint32_t count;
@@ -362,7 +362,8 @@ struct hb_record_evict {
 _Static_assert(sizeof(struct hb_record_evict) == 48, "EVICT");
 
 /* The longest record: a packet with the longest greeting. */
-_Static_assert(sizeof(struct hb_record_packet_create) + HB_GREETING_BYTES_MAX <= HB_RECORD_BYTES_MAX,
+_Static_assert(
+	sizeof(struct hb_record_packet_create) + HB_GREETING_BYTES_MAX <= HB_RECORD_BYTES_MAX,
 	"longest record");
 
 /**

@@ -51,10 +51,10 @@ struct hb_ring_end {
 };
 
 /** Make a handle; continues at the ring's current head (producer) or tail (consumer). */
-void hb_ring_producer(struct hb_ring_end *end, struct hb_ring *ring, uint8_t *data,
-	uint64_t capacity);
-void hb_ring_consumer(struct hb_ring_end *end, struct hb_ring *ring, uint8_t *data,
-	uint64_t capacity);
+void hb_ring_producer(
+	struct hb_ring_end *end, struct hb_ring *ring, uint8_t *data, uint64_t capacity);
+void hb_ring_consumer(
+	struct hb_ring_end *end, struct hb_ring *ring, uint8_t *data, uint64_t capacity);
 
 /**
  * Producer: room for `bytes` more, behind what was written but not yet published.

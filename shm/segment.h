@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HB_SEGMENT_MAGIC UINT64_C(0x6f61626f676e6f68) /* "hongbao" */
+#define HB_SEGMENT_MAGIC       UINT64_C(0x6f61626f676e6f68) /* "hongbao" */
 #define HB_SEGMENT_GUARD_BYTES 4096
 
 enum hb_segment_kind {
@@ -59,8 +59,8 @@ uint64_t hb_layout_hash(void);
  * @param name for people, in /proc/PID/maps
  * @return 0, or -errno; the caller owns the segment and ends it with hb_segment_close
  */
-int hb_segment_create(struct hb_segment *segment, const char *name, enum hb_segment_kind kind,
-	uint64_t bytes);
+int hb_segment_create(
+	struct hb_segment *segment, const char *name, enum hb_segment_kind kind, uint64_t bytes);
 /** Declare it ready: stores the guard's magic (release). */
 void hb_segment_ready(struct hb_segment *segment);
 /** Seal against future writable mappings by others; the creator's own mapping stays writable. */

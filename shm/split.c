@@ -153,10 +153,10 @@ hb_split_commitment(uint8_t out[32], uint64_t packet, const uint8_t seed[32], in
 	crypto_hash_sha256_update(&sha, seed, 32);
 	crypto_hash_sha256_update(&sha, (const unsigned char *)&total_fen, sizeof(total_fen));
 	crypto_hash_sha256_update(&sha, (const unsigned char *)&count, sizeof(count));
-	crypto_hash_sha256_update(&sha, (const unsigned char *)&share_min_fen,
-		sizeof(share_min_fen));
-	crypto_hash_sha256_update(&sha, (const unsigned char *)&share_max_fen,
-		sizeof(share_max_fen));
+	crypto_hash_sha256_update(
+		&sha, (const unsigned char *)&share_min_fen, sizeof(share_min_fen));
+	crypto_hash_sha256_update(
+		&sha, (const unsigned char *)&share_max_fen, sizeof(share_max_fen));
 	crypto_hash_sha256_update(&sha, &algorithm, sizeof(algorithm));
 	crypto_hash_sha256_final(&sha, out);
 }

@@ -33,8 +33,8 @@ struct hb_split {
 };
 
 /** True when `count` shares within the bounds can add up to the total. */
-bool hb_split_possible(int64_t total_fen, uint32_t count, int64_t share_min_fen,
-	int64_t share_max_fen);
+bool hb_split_possible(
+	int64_t total_fen, uint32_t count, int64_t share_min_fen, int64_t share_max_fen);
 
 /**
  * Draw the next `n` shares into out and advance. n <= left_count; amounts fit into 32 bits as

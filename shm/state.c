@@ -13,16 +13,16 @@
 #include "shm/state_internal.h"
 
 #define PARTITIONS_OFFSET (2 * HB_SEGMENT_GUARD_BYTES)
-#define TABLE_ALIGN UINT64_C(4096)
+#define TABLE_ALIGN	  UINT64_C(4096)
 
 static bool
 capacity_sane(const struct hb_capacity *c)
 {
 	return hb_is_power_of_two(c->accounts) && hb_is_power_of_two(c->packets) &&
-		hb_is_power_of_two(c->arena_bytes) && hb_is_power_of_two(c->windows) &&
-		hb_is_power_of_two(c->orders) && hb_is_power_of_two(c->idempotency) &&
-		c->idempotency <= UINT32_MAX / 2 &&
-		c->arena_bytes / HBI_ARENA_UNIT_BYTES <= UINT32_MAX;
+	       hb_is_power_of_two(c->arena_bytes) && hb_is_power_of_two(c->windows) &&
+	       hb_is_power_of_two(c->orders) && hb_is_power_of_two(c->idempotency) &&
+	       c->idempotency <= UINT32_MAX / 2 &&
+	       c->arena_bytes / HBI_ARENA_UNIT_BYTES <= UINT32_MAX;
 }
 
 static void *
@@ -177,8 +177,8 @@ hbi_account_change(struct hb_partition *p, struct hb_account *account, int64_t a
 {
 	uint64_t delta = hbi_balance_delta(account->id, available_fen, frozen_fen);
 
-	HB_ASSERT(!__builtin_add_overflow(account->available_fen, available_fen,
-		&account->available_fen));
+	HB_ASSERT(!__builtin_add_overflow(
+		account->available_fen, available_fen, &account->available_fen));
 	HB_ASSERT(!__builtin_add_overflow(account->frozen_fen, frozen_fen, &account->frozen_fen));
 	HB_ASSERT(account->frozen_fen >= 0);
 	HB_ASSERT(account->available_fen >= 0 || account->kind == HB_ACCOUNT_SYSTEM);
@@ -219,14 +219,14 @@ static uint64_t
 claim_bytes(uint32_t count)
 {
 	return (uint64_t)count * sizeof(struct hb_claim) +
-		(uint64_t)hbi_claim_index_slots(count) * sizeof(uint32_t);
+	       (uint64_t)hbi_claim_index_slots(count) * sizeof(uint32_t);
 }
 
 uint64_t
 hbi_packet_block_units(uint32_t count, uint8_t greeting_length)
 {
 	return hb_round_up(claim_bytes(count) + greeting_length, HBI_ARENA_UNIT_BYTES) /
-		HBI_ARENA_UNIT_BYTES;
+	       HBI_ARENA_UNIT_BYTES;
 }
 
 uint32_t *
@@ -264,7 +264,8 @@ hbi_claim_prefetch(const struct hb_partition *p, const struct hb_packet *packet,
 
 	__builtin_prefetch(hb_packet_claims(p, packet) + (packet->count - packet->left_count));
 	if (slots > 0)
-		__builtin_prefetch(&hbi_claim_index(p, packet)[claim_hash_slot(packet, user, slots)]);
+		__builtin_prefetch(
+			&hbi_claim_index(p, packet)[claim_hash_slot(packet, user, slots)]);
 	else
 		__builtin_prefetch(hb_packet_claims(p, packet));
 }
@@ -346,16 +347,17 @@ uint64_t
 hbi_packet_hash(const struct hb_packet *packet)
 {
 	uint64_t moving = hb_mix64((uint64_t)packet->left_fen) + packet->left_count +
-		((uint64_t)packet->state << 32);
+			  ((uint64_t)packet->state << 32);
 
-	return hb_mix64(packet->id ^ moving) + hb_mix64((uint64_t)packet->refunded_fen ^ packet->id);
+	return hb_mix64(packet->id ^ moving) +
+	       hb_mix64((uint64_t)packet->refunded_fen ^ packet->id);
 }
 
 uint64_t
 hbi_claim_hash(uint64_t packet, uint64_t user, uint32_t share_index, int64_t amount_fen)
 {
-	return hb_mix64(packet ^ hb_mix64(user + ((uint64_t)share_index << 52)) ^
-		(uint64_t)amount_fen);
+	return hb_mix64(
+		packet ^ hb_mix64(user + ((uint64_t)share_index << 52)) ^ (uint64_t)amount_fen);
 }
 
 uint64_t

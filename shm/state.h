@@ -33,11 +33,11 @@ struct hb_capacity {
 	uint64_t idempotency; /* keys kept */
 };
 #define HB_CAPACITY_DEFAULT                                                                        \
-	((struct hb_capacity){.accounts = 1 << 19,                                                \
-		.packets = 1 << 17,                                                               \
-		.arena_bytes = UINT64_C(1) << 27,                                                 \
-		.windows = 1 << 19,                                                               \
-		.orders = 1 << 17,                                                                \
+	((struct hb_capacity){.accounts = 1 << 19,                                                 \
+		.packets = 1 << 17,                                                                \
+		.arena_bytes = UINT64_C(1) << 27,                                                  \
+		.windows = 1 << 19,                                                                \
+		.orders = 1 << 17,                                                                 \
 		.idempotency = 1 << 17})
 
 struct hb_account {
@@ -129,9 +129,9 @@ _Static_assert(sizeof(struct hb_idempotency_entry) == 48, "idempotency entry");
 
 /* Numbers of a partition; part of snapshots as a whole. */
 struct hb_partition_head {
-	uint64_t core_sequence; /* of the last record applied */
-	uint64_t time_ns;	/* of the last record applied: ledger time */
-	uint64_t last_stamp;	/* of the order number allocator */
+	uint64_t core_sequence;	 /* of the last record applied */
+	uint64_t time_ns;	 /* of the last record applied: ledger time */
+	uint64_t last_stamp;	 /* of the order number allocator */
 	uint64_t packet_counter; /* of the last packet id given out */
 	uint64_t hold_counter;
 	uint64_t state_hash; /* over this ring's own records: engine.h */
@@ -139,12 +139,12 @@ struct hb_partition_head {
 	uint64_t packet_count;
 	uint64_t window_count;
 	uint64_t order_count;
-	uint64_t window_sweep; /* slot the expiry sweep looks at next */
+	uint64_t window_sweep;	    /* slot the expiry sweep looks at next */
 	uint64_t idempotency_first; /* oldest entry kept; entry i is at slot i mod capacity */
 	uint64_t idempotency_next;
-	uint64_t arena_used; /* units of 16 bytes */
+	uint64_t arena_used;	  /* units of 16 bytes */
 	int64_t open_packets_fen; /* sum of left over this partition's packets */
-	uint64_t balance_hash; /* over the accounts here as they stand: for the memory audit */
+	uint64_t balance_hash;	  /* over the accounts here as they stand: for the memory audit */
 	uint64_t grab_count;
 	uint64_t reserved[15];
 	uint64_t sent_count[HB_PARTITION_COUNT];
@@ -201,12 +201,12 @@ struct hb_packet *hb_packet_find(const struct hb_partition *p, uint64_t packet);
 struct hb_claim *hb_packet_claims(const struct hb_partition *p, const struct hb_packet *packet);
 const uint8_t *hb_packet_greeting(const struct hb_partition *p, const struct hb_packet *packet);
 /** The claim of a user in a packet, or NULL. */
-struct hb_claim *hb_claim_find(const struct hb_partition *p, const struct hb_packet *packet,
-	uint64_t user);
+struct hb_claim *hb_claim_find(
+	const struct hb_partition *p, const struct hb_packet *packet, uint64_t user);
 struct hb_window *hb_window_find(const struct hb_partition *p, uint64_t token_id, uint64_t user);
 struct hb_order *hb_order_find(const struct hb_partition *p, uint64_t stamp);
-struct hb_idempotency_entry *hb_idempotency_find(const struct hb_partition *p,
-	const uint8_t key[16]);
+struct hb_idempotency_entry *hb_idempotency_find(
+	const struct hb_partition *p, const uint8_t key[16]);
 
 /**
  * Write or read the content of a partition for a snapshot, independent of capacities:

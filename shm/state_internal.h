@@ -30,7 +30,7 @@ static inline uint64_t
 hbi_balance_delta(uint64_t account, int64_t available_fen, int64_t frozen_fen)
 {
 	return hbi_key_available(account) * (uint64_t)available_fen +
-		hbi_key_frozen(account) * (uint64_t)frozen_fen;
+	       hbi_key_frozen(account) * (uint64_t)frozen_fen;
 }
 
 uint64_t hbi_packet_hash(const struct hb_packet *packet);
@@ -52,7 +52,8 @@ uint32_t hbi_claim_index_slots(uint32_t count);
 uint32_t *hbi_claim_index(const struct hb_partition *p, const struct hb_packet *packet);
 uint8_t *hbi_packet_greeting(const struct hb_partition *p, const struct hb_packet *packet);
 /** Prefetch what hb_claim_find and the next grab of the packet will touch. */
-void hbi_claim_prefetch(const struct hb_partition *p, const struct hb_packet *packet, uint64_t user);
+void hbi_claim_prefetch(
+	const struct hb_partition *p, const struct hb_packet *packet, uint64_t user);
 /** Enter claim number `claim` of a packet into its index, if it has one. */
 void hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint32_t claim);
 
@@ -60,8 +61,8 @@ void hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint3
 enum hb_status hbi_window_check(const struct hb_partition *p, uint64_t token_id, uint64_t user,
 	uint32_t sequence, uint32_t initial);
 /** Use a sequence: changes the window and the hash, sweeps a few slots. No-op for token_id 0. */
-void hbi_window_use(struct hb_partition *p, const struct hb_token_use *use, uint64_t user,
-	uint64_t time_ns);
+void hbi_window_use(
+	struct hb_partition *p, const struct hb_token_use *use, uint64_t user, uint64_t time_ns);
 struct hb_window *hbi_window_insert(struct hb_partition *p, uint64_t token_id, uint64_t user);
 
 bool hbi_idempotency_is_none(const struct hb_idempotency *idempotency);

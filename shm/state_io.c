@@ -100,9 +100,9 @@ static bool
 packet_sane(const struct hb_partition *p, const struct hb_packet *packet)
 {
 	return hb_id_kind(packet->id) == HB_ID_PACKET && hb_partition_of(packet->id) == p->number &&
-		packet->count >= 1 && packet->count <= HB_PACKET_COUNT_MAX &&
-		packet->left_count <= packet->count && packet->expanded_count <= packet->count &&
-		packet->greeting_length <= HB_GREETING_BYTES_MAX;
+	       packet->count >= 1 && packet->count <= HB_PACKET_COUNT_MAX &&
+	       packet->left_count <= packet->count && packet->expanded_count <= packet->count &&
+	       packet->greeting_length <= HB_GREETING_BYTES_MAX;
 }
 
 static void
@@ -137,8 +137,8 @@ load_packet(struct stream *s, struct hb_partition *p)
 static void
 load_windows(struct stream *s, struct hb_partition *p, const struct hb_partition_head *head)
 {
-	uint64_t count = read_count(s, head->window_count,
-		p->capacity.windows - p->capacity.windows / 4);
+	uint64_t count =
+		read_count(s, head->window_count, p->capacity.windows - p->capacity.windows / 4);
 
 	for (uint64_t n = 0; n < count && s->error == 0; n++) {
 		struct hb_window window;
@@ -171,8 +171,8 @@ load_orders(struct stream *s, struct hb_partition *p, const struct hb_partition_
 static void
 load_idempotency(struct stream *s, struct hb_partition *p, const struct hb_partition_head *head)
 {
-	uint64_t count = read_count(s, head->idempotency_next - head->idempotency_first,
-		p->capacity.idempotency);
+	uint64_t count = read_count(
+		s, head->idempotency_next - head->idempotency_first, p->capacity.idempotency);
 
 	for (uint64_t n = head->idempotency_first; count > 0 && s->error == 0; n++, count--) {
 		move(s, &p->idempotency[n & (p->capacity.idempotency - 1)],

@@ -23,7 +23,7 @@
 #include "shm/frame.h"
 
 #define HB_TOKEN_KEY_BYTES 16
-#define HB_TOKEN_TEXT_MAX 96
+#define HB_TOKEN_TEXT_MAX  96
 
 struct hb_token {
 	uint64_t id;
@@ -36,8 +36,8 @@ uint64_t hb_token_mac(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64
 	uint64_t target, uint32_t expiry_s, uint8_t operation);
 
 /** The initial sequence of a token, 10000..99999. */
-uint32_t hb_token_initial_sequence(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id,
-	uint64_t user);
+uint32_t hb_token_initial_sequence(
+	const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user);
 
 /** Write the text form. @param enterprise for people only, not covered by the MAC */
 void hb_token_format(char text[HB_TOKEN_TEXT_MAX], const struct hb_token *token,

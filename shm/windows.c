@@ -44,8 +44,8 @@ hbi_window_check(const struct hb_partition *p, uint64_t token_id, uint64_t user,
 		return HB_STATUS_SEQUENCE_INVALID;
 	if (window == NULL)
 		return p->head->window_count >= p->capacity.windows - p->capacity.windows / 4
-			? HB_STATUS_TABLE_FULL
-			: HB_STATUS_OK;
+			       ? HB_STATUS_TABLE_FULL
+			       : HB_STATUS_OK;
 	if (sequence > newest)
 		return HB_STATUS_OK;
 	/* What has left the window counts as used. */
@@ -130,8 +130,8 @@ window_mark_used(struct hb_window *window, uint32_t sequence)
 }
 
 void
-hbi_window_use(struct hb_partition *p, const struct hb_token_use *use, uint64_t user,
-	uint64_t time_ns)
+hbi_window_use(
+	struct hb_partition *p, const struct hb_token_use *use, uint64_t user, uint64_t time_ns)
 {
 	struct hb_window *window;
 

@@ -99,10 +99,8 @@ test_amounts_outside_their_limits_are_refused(void **unused)
 static void
 test_a_transfer_moves_money_between_partitions(void **unused)
 {
-	struct hb_frame_transfer f = {.head = {.operation = HB_OP_TRANSFER,
-					      .length = sizeof(f),
-					      .target = 5,
-					      .user = 5},
+	struct hb_frame_transfer f = {
+		.head = {.operation = HB_OP_TRANSFER, .length = sizeof(f), .target = 5, .user = 5},
 		.to = 6,
 		.amount_fen = 60};
 

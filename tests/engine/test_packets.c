@@ -6,7 +6,7 @@
 #include "tests/engine/world.h"
 
 #define SENDER 1001
-#define GROUP 7
+#define GROUP  7
 
 static struct world w;
 
@@ -175,8 +175,8 @@ test_a_sequence_works_once_and_retries_hear_the_same(void **unused)
 	w.config.tokens_required = true;
 	send.head.token_id = id;
 	send.head.token_expiry_s = expiry_s;
-	send.head.token_mac = hb_token_mac(w.config.token_key, id, SENDER, SENDER, expiry_s,
-		HB_OP_PACKET_CREATE);
+	send.head.token_mac =
+		hb_token_mac(w.config.token_key, id, SENDER, SENDER, expiry_s, HB_OP_PACKET_CREATE);
 	send.head.sequence = hb_token_initial_sequence(w.config.token_key, id, SENDER) + 1;
 	assert_int_equal(world_ask(&w, &send), HB_STATUS_OK);
 	packet = w.reply.head.id;
@@ -219,10 +219,10 @@ test_what_cannot_be_split_or_paid_is_refused(void **unused)
 	assert_int_equal(world_send(&w, SENDER, GROUP, 100, 0, 0, &packet), HB_STATUS_LIMIT);
 	assert_int_equal(world_send(&w, SENDER, GROUP, 100, 1, 9, &packet), HB_STATUS_LIMIT);
 	assert_int_equal(world_send(&w, SENDER, 0, 100, 1, 0, &packet), HB_STATUS_LIMIT);
-	assert_int_equal(world_send(&w, SENDER, GROUP, 100001, 10, 0, &packet),
-		HB_STATUS_INSUFFICIENT);
-	assert_int_equal(world_send(&w, 2222, GROUP, 100, 10, 0, &packet),
-		HB_STATUS_ACCOUNT_UNKNOWN);
+	assert_int_equal(
+		world_send(&w, SENDER, GROUP, 100001, 10, 0, &packet), HB_STATUS_INSUFFICIENT);
+	assert_int_equal(
+		world_send(&w, 2222, GROUP, 100, 10, 0, &packet), HB_STATUS_ACCOUNT_UNKNOWN);
 	assert_int_equal(w.record_count, 3);
 }
 
@@ -233,8 +233,8 @@ test_a_packet_of_thousands_is_drawn_piece_by_piece(void **unused)
 	int64_t sum = 0;
 
 	(void)unused;
-	assert_int_equal(world_send(&w, SENDER, GROUP, 90000, 3000, HB_SPLIT_SEED, &packet),
-		HB_STATUS_OK);
+	assert_int_equal(
+		world_send(&w, SENDER, GROUP, 90000, 3000, HB_SPLIT_SEED, &packet), HB_STATUS_OK);
 	for (uint64_t user = 1; user <= 3000; user++) {
 		assert_int_equal(world_grab(&w, packet, user, GROUP), HB_STATUS_OK);
 		sum += w.reply.head.amount_fen;
@@ -247,9 +247,8 @@ test_a_packet_of_thousands_is_drawn_piece_by_piece(void **unused)
 static void
 test_detail_pages_the_claims_and_hides_the_seed_while_open(void **unused)
 {
-	struct hb_frame_detail f = {.head = {.operation = HB_OP_PACKET_DETAIL,
-					    .length = sizeof(f),
-					    .user = SENDER}};
+	struct hb_frame_detail f = {
+		.head = {.operation = HB_OP_PACKET_DETAIL, .length = sizeof(f), .user = SENDER}};
 	static const uint8_t zero[32];
 
 	(void)unused;

@@ -11,9 +11,9 @@
 
 #include "tests/engine/world.h"
 
-#define USERS 300
+#define USERS	300
 #define PACKETS 64
-#define STEPS 20000
+#define STEPS	20000
 
 /* What the reference knows: who got what of which packet. */
 struct reference {
@@ -176,7 +176,7 @@ run_steps(uint32_t steps)
 		else
 			step_grab();
 		assert_true(w.waiting_count < WORLD_CREDITS_MAX / 2 ||
-			(world_deliver(&w), w.waiting_count == 0));
+			    (world_deliver(&w), w.waiting_count == 0));
 	}
 }
 
@@ -206,7 +206,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_random_operations_agree_with_a_plain_reference_and_with_replay),
+		cmocka_unit_test(
+			test_random_operations_agree_with_a_plain_reference_and_with_replay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

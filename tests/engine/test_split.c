@@ -73,7 +73,8 @@ test_sums_are_exact_and_bounds_hold(void **unused)
 		uint32_t count = 1 + (uint32_t)(world_random(&w) % 50), shares[50];
 		int64_t min_fen = 1 + (int64_t)(world_random(&w) % 5);
 		int64_t max_fen = min_fen + (int64_t)(world_random(&w) % 50);
-		int64_t total_fen = min_fen * count +
+		int64_t total_fen =
+			min_fen * count +
 			(int64_t)(world_random(&w) % (uint64_t)((max_fen - min_fen) * count + 1));
 		int64_t sum = 0;
 		uint64_t seed[4] = {world_random(&w), 2, 3, 4};

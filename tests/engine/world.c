@@ -131,9 +131,8 @@ world_fund(struct world *w, uint64_t account, int64_t amount_fen)
 						     .length = sizeof(open),
 						     .target = account},
 		.kind = HB_ACCOUNT_USER};
-	struct hb_frame_order order = {.head = {.operation = HB_OP_ORDER_OPEN,
-					       .length = sizeof(order),
-					       .target = account},
+	struct hb_frame_order order = {
+		.head = {.operation = HB_OP_ORDER_OPEN, .length = sizeof(order), .target = account},
 		.amount_fen = amount_fen,
 		.business = HB_BUSINESS_RECHARGE,
 		.channel = HB_SYSTEM_CLEARING_MANUAL};
@@ -263,8 +262,8 @@ check_same_packets(const struct hb_partition *a, const struct hb_partition *b)
 		assert_memory_equal(&without_place, y, sizeof(*y));
 		assert_memory_equal(hb_packet_claims(a, x), hb_packet_claims(b, y),
 			x->count * sizeof(struct hb_claim));
-		assert_memory_equal(hb_packet_greeting(a, x), hb_packet_greeting(b, y),
-			x->greeting_length);
+		assert_memory_equal(
+			hb_packet_greeting(a, x), hb_packet_greeting(b, y), x->greeting_length);
 	}
 }
 
@@ -280,8 +279,8 @@ world_check_same(const struct hb_state *a, const struct hb_state *b)
 		assert_int_equal(p->head->account_count, q->head->account_count);
 		assert_int_equal(p->head->packet_count, q->head->packet_count);
 		assert_int_equal(p->head->open_packets_fen, q->head->open_packets_fen);
-		assert_memory_equal(p->head->applied_fen, q->head->applied_fen,
-			sizeof(p->head->applied_fen));
+		assert_memory_equal(
+			p->head->applied_fen, q->head->applied_fen, sizeof(p->head->applied_fen));
 		check_same_accounts(p, q);
 		check_same_packets(p, q);
 	}

@@ -64,8 +64,8 @@ int64_t world_available(struct world *w, uint64_t account);
 int64_t world_frozen(struct world *w, uint64_t account);
 
 /** A GRAB frame with a valid token and the sequence initial + nth. */
-struct hb_frame world_grab_frame(struct world *w, uint64_t packet, uint64_t user, uint64_t group,
-	uint32_t nth);
+struct hb_frame world_grab_frame(
+	struct world *w, uint64_t packet, uint64_t user, uint64_t group, uint32_t nth);
 
 /** Replay the journal into a new state and check it is the same as w's (credits delivered). */
 void world_check_replay(struct world *w);

@@ -65,8 +65,7 @@ what_is_written_is_read_back(void **state)
 	assert_int_equal(hb_journal_reader_open(&reader, f.directory, f.error), 0);
 	assert_int_equal(hb_journal_reader_seek_first(reader), 0);
 	while (hb_journal_reader_next(reader, &record, &at) > 0) {
-		struct hb_record_grab grab =
-			fixture_record(record->ring, ++core[record->ring]);
+		struct hb_record_grab grab = fixture_record(record->ring, ++core[record->ring]);
 
 		assert_memory_equal(record, &grab, sizeof(grab));
 	}

@@ -118,7 +118,8 @@ a_position_of_mysql_above_the_end_is_refused(void **state)
 	assert_int_equal(fixture_open(&f), 0);
 	fixture_frame(&f, 30);
 	fixture_close(&f);
-	assert_int_equal(hb_journal_open(&f.journal, &f.config, f.directory, 31, f.error), -EBADMSG);
+	assert_int_equal(
+		hb_journal_open(&f.journal, &f.config, f.directory, 31, f.error), -EBADMSG);
 	assert_non_null(strstr(f.error, "MySQL shows that sequence 31 was durable"));
 	assert_int_equal(hb_journal_open(&f.journal, &f.config, f.directory, 30, f.error), 0);
 	f.open = true;
@@ -156,7 +157,8 @@ a_gap_or_a_repeat_in_a_ring_is_refused(void **state)
 	fixture_end(&f);
 }
 
-/* Rewrite a frame with a changed record so that CRC and chain are right: only the rule is broken. */
+/* Rewrite a frame with a changed record so that CRC and chain are right: only the rule is broken.
+ */
 static void
 a_gap_on_disk_is_refused_although_every_checksum_is_right(void **state)
 {
@@ -199,7 +201,8 @@ old_frames_of_a_recycled_segment_are_not_taken(void **state)
 	while (f.journal.segment_number < 3)
 		fixture_frame(&f, 2000);
 	assert_int_equal(hb_pack_segment(&f.journal, 1, error), 0);
-	/* go on until the raw file of segment 1 comes back under another number, full of old frames */
+	/* go on until the raw file of segment 1 comes back under another number, full of old frames
+	 */
 	while (atomic_load(&f.journal.gauges.segments_recycled) == 0 ||
 		f.journal.segment_number < 7) {
 		fixture_frame(&f, 2000);
@@ -274,8 +277,8 @@ produce_open(struct producer *p, const struct hb_session *session)
 {
 	char error[160];
 
-	assert_int_equal(hb_segment_attach(&p->segment, dup(session->segment.fd), HB_SEGMENT_JOURNAL,
-				 true, error),
+	assert_int_equal(hb_segment_attach(&p->segment, dup(session->segment.fd),
+				 HB_SEGMENT_JOURNAL, true, error),
 		0);
 	p->rings = (void *)(p->segment.base + HB_SEGMENT_GUARD_BYTES);
 	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
@@ -283,8 +286,7 @@ produce_open(struct producer *p, const struct hb_session *session)
 			HB_JOURNAL_DATA_OFFSET + i * HB_JOURNAL_RING_BYTES, HB_JOURNAL_RING_BYTES,
 			true);
 		assert_non_null(p->data[i]);
-		hb_ring_producer(
-			&p->end[i], &p->rings->ring[i], p->data[i], HB_JOURNAL_RING_BYTES);
+		hb_ring_producer(&p->end[i], &p->rings->ring[i], p->data[i], HB_JOURNAL_RING_BYTES);
 	}
 }
 
@@ -314,13 +316,14 @@ static void
 a_session_commits_before_it_moves_tails(void **state)
 {
 	struct fixture f;
-	struct hb_session session = {.journal = &f.journal};
+	struct hb_session session;
 	struct producer p = {0};
 	uint64_t records;
 
 	(void)state;
 	fixture_begin(&f);
 	assert_int_equal(fixture_open(&f), 0);
+	hb_session_init(&session, &f.journal);
 	assert_int_equal(hb_session_fresh(&session), 0);
 	produce_open(&p, &session);
 	assert_int_equal(hb_session_turn(&session), 0);
@@ -354,7 +357,7 @@ static void
 a_resumed_session_skips_what_is_on_disk_and_goes_on(void **state)
 {
 	struct fixture f;
-	struct hb_session session = {.journal = &f.journal}, next = {.journal = &f.journal};
+	struct hb_session session, next;
 	struct producer p = {0};
 	char error[160] = "";
 	uint64_t records;
@@ -362,6 +365,7 @@ a_resumed_session_skips_what_is_on_disk_and_goes_on(void **state)
 	(void)state;
 	fixture_begin(&f);
 	assert_int_equal(fixture_open(&f), 0);
+	hb_session_init(&session, &f.journal);
 	assert_int_equal(hb_session_fresh(&session), 0);
 	produce_open(&p, &session);
 	produce(&f, &p, 1, 10);
@@ -374,6 +378,7 @@ a_resumed_session_skips_what_is_on_disk_and_goes_on(void **state)
 	fixture_close(&f);
 
 	assert_int_equal(fixture_open(&f), 0);
+	hb_session_init(&next, &f.journal);
 	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd), error), 0);
 	while (hb_session_turn(&next) > 0)
 		;
@@ -392,18 +397,20 @@ static void
 rings_that_do_not_continue_the_disk_are_refused(void **state)
 {
 	struct fixture f;
-	struct hb_session session = {.journal = &f.journal}, next = {.journal = &f.journal};
+	struct hb_session session, next;
 	struct producer p = {0};
 	char error[160] = "";
 
 	(void)state;
 	fixture_begin(&f);
 	assert_int_equal(fixture_open(&f), 0);
+	hb_session_init(&session, &f.journal);
 	assert_int_equal(hb_session_fresh(&session), 0);
 	produce_open(&p, &session);
 	f.core_sequence[4] = 3;
 	produce(&f, &p, 4, 1);
 	hb_session_close(&session);
+	hb_session_init(&next, &f.journal);
 	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd), error), -EPROTO);
 	assert_non_null(strstr(error, "ring 4 begins with core sequence 4"));
 	hb_session_close(&next);
@@ -415,12 +422,13 @@ static void
 a_ring_with_rubbish_ends_the_session_and_not_the_process(void **state)
 {
 	struct fixture f;
-	struct hb_session session = {.journal = &f.journal};
+	struct hb_session session;
 	struct producer p = {0};
 
 	(void)state;
 	fixture_begin(&f);
 	assert_int_equal(fixture_open(&f), 0);
+	hb_session_init(&session, &f.journal);
 	assert_int_equal(hb_session_fresh(&session), 0);
 	produce_open(&p, &session);
 	produce(&f, &p, 0, 3);
