@@ -59,12 +59,16 @@ build() {
     local started
     started=$(now_ms)
     command -v ninja >/dev/null || fail "ninja is missing; run ./hongbao setup as root first"
+    mkdir -p "$BUILD"
+    exec 7>"$BUILD/.lock"
+    flock 7 # two ninjas in one folder would trip over each other
     configure_build
     note "compiling"
     quietly "the compilation" ninja -C "$BUILD"
     note "compiling the nginx module"
     mkdir -p "$BUILD/front"
     quietly "the nginx module" bash "$ROOT/front/build.sh" "$BUILD/front"
+    exec 7>&-
     note "compiled in $((($(now_ms) - started) / 1000)) s"
 }
 
