@@ -56,6 +56,7 @@ hb_session_fresh(struct hb_session *session)
 {
 	int rc = hb_segment_create(&session->segment, "hongbao-journal", HB_SEGMENT_JOURNAL,
 		HB_JOURNAL_DATA_OFFSET + HB_PARTITION_COUNT * HB_JOURNAL_RING_BYTES);
+
 	if (rc != 0)
 		return rc;
 	rc = map_rings(session);
@@ -100,6 +101,7 @@ int
 hb_session_resume(struct hb_session *session, int fd, char error[160])
 {
 	int rc = hb_segment_attach(&session->segment, fd, HB_SEGMENT_JOURNAL, true, error);
+
 	if (rc != 0) {
 		session->segment.fd = -1;
 		return rc;

@@ -35,9 +35,11 @@ struct hb_session {
 	int failed_fd;	      /* eventfd of main, rung when failed is set; -1: none */
 };
 
+/** Make a session that owns nothing yet; hb_session_close is safe from here on. */
+void hb_session_init(struct hb_session *session, struct hb_journal *journal);
+
 /**
  * Make new journal rings.
- * @param session zeroed; journal set
  * @return 0 or -errno
  */
 int hb_session_fresh(struct hb_session *session);
