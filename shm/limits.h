@@ -14,12 +14,13 @@
 #define HB_NODE_MAX	   99 /* two decimal digits of an order number */
 #define HB_BURST_MAX	   32 /* frames taken from one ring in one turn */
 
-#define HB_MONEY_FEN_CAP	 (INT64_C(1) << 62)    /* all money in a node stays below this */
-#define HB_CREDIT_FEN_MAX	 INT64_C(100000000000) /* one recharge: a thousand million yuan */
-#define HB_PACKET_TOTAL_FEN_MAX	 INT64_C(2000000000)   /* a share must fit into 32 bits */
-#define HB_PACKET_COUNT_MAX	 100000		       /* shares of one packet */
-#define HB_PACKET_LIFETIME_S_MAX 2592000 /* 30 days; a claim's time offset must fit into 32 bits   \
-					  */
+#define HB_MONEY_FEN_CAP	(INT64_C(1) << 62)    /* all money in a node stays below this */
+#define HB_CREDIT_FEN_MAX	INT64_C(100000000000) /* one recharge: a thousand million yuan */
+#define HB_PACKET_TOTAL_FEN_MAX INT64_C(2000000000)   /* a share must fit into 32 bits */
+#define HB_PACKET_COUNT_MAX	100000		      /* shares of one packet */
+#define HB_PACKET_LIFETIME_S_MAX                                                                   \
+	2592000 /* 30 days; a claim's time offset must fit into 32 bits                            \
+		 */
 #define HB_PACKET_LIFETIME_S_DEFAULT 86400
 #define HB_GREETING_BYTES_MAX	     128  /* UTF-8 */
 #define HB_EXPAND_SHARES_MAX	     1024 /* shares drawn by one record */

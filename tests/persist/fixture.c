@@ -106,8 +106,7 @@ fixture_add(struct fixture *f, uint16_t ring)
 	const char *fault = NULL;
 	uint32_t taken = 0;
 
-	assert_int_equal(
-		hb_frame_add(&f->journal, ring, &grab, sizeof(grab), &taken, &fault), 1);
+	assert_int_equal(hb_frame_add(&f->journal, ring, &grab, sizeof(grab), &taken, &fault), 1);
 	assert_int_equal(taken, sizeof(grab));
 }
 

@@ -19,8 +19,8 @@
 
 struct fixture {
 	struct hb_config config; /* segments of 1 MiB, 2 ready */
-	char root[48];	    /* the node's directory */
-	char directory[64]; /* its journal */
+	char root[48];		 /* the node's directory */
+	char directory[64];	 /* its journal */
 	struct hb_journal journal;
 	bool open;
 	uint64_t core_sequence[HB_RING_COUNT]; /* last one made by fixture_grab */
@@ -55,16 +55,16 @@ int fixture_read(struct fixture *f, uint64_t *records);
 
 /** Bytes of a file of the directory. */
 void fixture_peek(struct fixture *f, const char *name, uint64_t offset, void *bytes, size_t length);
-void fixture_poke(struct fixture *f, const char *name, uint64_t offset, const void *bytes,
-	size_t length);
+void fixture_poke(
+	struct fixture *f, const char *name, uint64_t offset, const void *bytes, size_t length);
 void fixture_flip(struct fixture *f, const char *name, uint64_t offset);
 bool fixture_exists(struct fixture *f, const char *name);
 
 /** Set the superblock's durable hint. */
 void fixture_hint(struct fixture *f, uint64_t seq);
 
-#define RAW_1 "segment-0000000000000001.raw"
-#define RAW_2 "segment-0000000000000002.raw"
+#define RAW_1	 "segment-0000000000000001.raw"
+#define RAW_2	 "segment-0000000000000002.raw"
 #define PACKED_1 "segment-0000000000000001.packed"
 
 #endif

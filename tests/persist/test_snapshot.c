@@ -72,9 +72,8 @@ add(const struct hb_record *record)
 
 	if (f.journal.frame_records == 40)
 		fixture_write(&f);
-	assert_int_equal(hb_frame_add(&f.journal, record->ring, record, record->length, &taken,
-				 &fault),
-		1);
+	assert_int_equal(
+		hb_frame_add(&f.journal, record->ring, record, record->length, &taken, &fault), 1);
 }
 
 /* Write what the world decided since the last call, then close the journal (durable hint). */
@@ -184,8 +183,8 @@ a_start_behind_a_snapshot_continues_rings_that_were_quiet_since(void **state)
 	assert_int_equal(hb_snapshot_run(&f.config), 0);
 	for (int i = 0; i < 3; i++) {
 		assert_int_equal(fixture_open(&f), 0);
-		assert_memory_equal(f.journal.ring_sequence, core,
-			HB_PARTITION_COUNT * sizeof(core[0]));
+		assert_memory_equal(
+			f.journal.ring_sequence, core, HB_PARTITION_COUNT * sizeof(core[0]));
 		assert_int_equal(hb_journal_begin_epoch(&f.journal, false), 0);
 		fixture_close(&f);
 		assert_int_equal(hb_snapshot_run(&f.config), 0);
@@ -217,7 +216,8 @@ a_damaged_snapshot_is_passed_over_for_an_older_one(void **state)
 		snprintf(path, sizeof(path), "%s/%s", f.directory, name);
 		assert_int_equal(stat(path, &status), 0);
 	}
-	for (uint64_t at = 3; at < (uint64_t)status.st_size; at += 1 + (uint64_t)status.st_size / 11) {
+	for (uint64_t at = 3; at < (uint64_t)status.st_size;
+		at += 1 + (uint64_t)status.st_size / 11) {
 		fixture_flip(&f, name, at);
 		assert_int_equal(check_rebuilt(), older);
 		fixture_flip(&f, name, at);
