@@ -190,7 +190,10 @@ refuse(struct hb_persist *persist, int fd, int rc, const char *why)
 
 	snprintf(welcome.message, sizeof(welcome.message), "%.*s", (int)sizeof(welcome.message) - 1,
 		why);
-	hb_log(HB_LOG_ERROR, "dataplane_refused", "error=\"%s\"", why);
+	/* one that waits for another to end asks ten times a second: said once */
+	if (rc != -EBUSY || !persist->busy_told)
+		hb_log(HB_LOG_ERROR, "dataplane_refused", "error=\"%s\"", why);
+	persist->busy_told = rc == -EBUSY;
 	(void)send_welcome(fd, &welcome, NULL, 0);
 }
 
@@ -444,6 +447,7 @@ detach(struct hb_persist *persist)
 	close(persist->link_fd);
 	persist->link_fd = -1;
 	persist->attached = false;
+	persist->busy_told = false;
 	atomic_store(&persist->dataplane_attached, false);
 }
 

@@ -34,7 +34,8 @@ struct hb_persist {
 	pid_t link_pid;
 	struct hb_session session;
 	bool attached;
-	int failed_fd; /* the writer rings it when a session failed */
+	bool busy_told; /* a second dataplane's refusal was logged */
+	int failed_fd;	/* the writer rings it when a session failed */
 
 	/* for the admin socket */
 	_Atomic bool dataplane_attached;
