@@ -20,12 +20,14 @@
 #include "shm/ids.h"
 
 #define PROGRESS_RECORDS 8192
-/* A credit that was sent this long before a mark must have been applied by the mark. */
+/* A credit that was committed this long before a mark must have been applied by the mark. */
 #define CREDIT_DELAY_NS UINT64_C(1000000000)
 
 /* The marks of a ring that the credit check looks back at. */
 struct mark_history {
-	uint64_t time_ns; /* of this ring's newest mark, 0: none in this epoch */
+	uint64_t frame; /* that holds this ring's newest mark, 0: none in this epoch */
+	/* when that frame was certainly committed: the next one was begun. 0: not known yet */
+	uint64_t committed_ns;
 	/* what the newest mark of each other ring had sent to us, when that mark was written */
 	uint64_t sent_count[HB_PARTITION_COUNT];
 	uint64_t sent_fen[HB_PARTITION_COUNT];
@@ -35,6 +37,7 @@ struct replay_context {
 	struct hbi_check *check;
 	struct hb_record_mark *newest; /* per ring; type 0: none yet */
 	struct mark_history history[HB_PARTITION_COUNT];
+	uint64_t frame; /* being read */
 };
 
 void
@@ -89,13 +92,15 @@ credit_violation(struct hbi_check *check, uint64_t seq, uint32_t from, uint32_t 
  * not be more than was sent before it, nor less than was sent before its ring's mark before.
  */
 static void
-check_mark(struct replay_context *c, const struct hb_record_mark *mark, uint64_t seq)
+check_mark(struct replay_context *c, const struct hb_record_mark *mark,
+	const struct hb_journal_position *position)
 {
+	uint64_t seq = position->seq;
 	uint32_t to = mark->head.ring;
 	const struct hb_partition_head *own = c->check->state.partition[to].head;
 	struct mark_history *history = &c->history[to];
-	bool old_enough =
-		history->time_ns != 0 && mark->head.time_ns >= history->time_ns + CREDIT_DELAY_NS;
+	bool old_enough = history->committed_ns != 0 &&
+			  mark->head.time_ns >= history->committed_ns + CREDIT_DELAY_NS;
 
 	for (uint32_t from = 0; from < HB_PARTITION_COUNT; from++) {
 		uint64_t count = mark->applied_count[from];
@@ -116,8 +121,21 @@ check_mark(struct replay_context *c, const struct hb_record_mark *mark, uint64_t
 		history->sent_count[from] = c->newest[from].sent_count[to];
 		history->sent_fen[from] = c->newest[from].sent_fen[to];
 	}
-	history->time_ns = mark->head.time_ns;
+	history->frame = position->frame->frame_number;
+	history->committed_ns = 0;
 	c->newest[to] = *mark;
+}
+
+/* One write is under way at a time: a frame is begun when the one before it is on disk. */
+static void
+note_commits(struct replay_context *c, const struct hb_journal_frame *frame)
+{
+	if (frame->frame_number == c->frame)
+		return;
+	c->frame = frame->frame_number;
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++)
+		if (c->history[i].frame != 0 && c->history[i].committed_ns == 0)
+			c->history[i].committed_ns = frame->wall_ns;
 }
 
 /* After a restart all credits are applied anew from the journal: look back no further. */
@@ -136,8 +154,9 @@ each_record(
 	struct hb_check_result *result = c->check->result;
 	const char *why;
 
+	note_commits(c, position->frame);
 	if (record->type == HB_RECORD_MARK) {
-		check_mark(c, (const void *)record, position->seq);
+		check_mark(c, (const void *)record, position);
 		result->mark_count++;
 	}
 	if (record->type == HB_RECORD_EPOCH_START)
@@ -304,6 +323,31 @@ hbi_collect_rows(struct hbi_check *check)
 	return rc == 0 ? hb_expected_finish(check->expected) : rc;
 }
 
+/* Every snapshot must be whole: recovery would pass over a damaged one and take longer. */
+static void
+check_snapshots(struct hbi_check *check)
+{
+	struct hb_snapshot_header header;
+	uint64_t seq[HB_SNAPSHOTS_MAX];
+	char error[HB_JOURNAL_ERROR_BYTES], where[64];
+	char path[sizeof(check->directory) + 64];
+	int count = hb_snapshot_list(check->directory, seq);
+
+	for (int i = 0; i < count; i++) {
+		snprintf(where, sizeof(where), "snapshot/" HB_JOURNAL_SNAPSHOT_FORMAT,
+			(unsigned long long)seq[i]);
+		snprintf(path, sizeof(path), "%s/%s", check->directory, where);
+		int rc = hb_snapshot_verify(path, check->info.stream_id, &header, error);
+
+		if (rc == 0 && header.seq != seq[i]) {
+			rc = -EBADMSG;
+			snprintf(error, sizeof(error), "its header says %" PRIu64, header.seq);
+		}
+		if (rc != 0 && rc != -ENOENT) /* a newer one may have replaced it meanwhile */
+			hbi_violation(check, "snapshot", where, "a whole snapshot", error);
+	}
+}
+
 static int
 run(struct hbi_check *check)
 {
@@ -330,6 +374,7 @@ run(struct hbi_check *check)
 		snprintf(check->error, 256, "%.200s", error[0] != 0 ? error : strerror(-rc));
 		return rc;
 	}
+	check_snapshots(check);
 	if (check->journal_broken)
 		return 0;
 	hbi_check_invariants(check);

@@ -16,6 +16,8 @@
  * holds: per table the number of rows and an order-independent sum of row hashes. Where a table
  * differs, the rows are named.
  *
+ * Every snapshot file must be whole as well.
+ *
  * The caller stops the appliers exactly at the cut and resumes them afterwards. Read only. If the
  * process dies here, nothing is left behind.
  */
@@ -31,7 +33,11 @@
 #define HB_CHECK_ROWS_NAMED_MAX 20 /* rows named per run */
 
 struct hb_check_violation {
-	char kind[32]; /* stable name, snake_case: "row_missing", "mark_hash", "invariant_1" … */
+	/*
+	 * Stable name: "journal", "record", "credit_sums", "invariant_1" to "invariant_4",
+	 * "balance", "position", "table", "row_missing", "row_extra", "row_differs".
+	 */
+	char kind[32];
 	char where[128];    /* table and key, packet, account or journal position */
 	char expected[320]; /* as far as known, else empty */
 	char found[320];

@@ -172,6 +172,7 @@ bed_open(struct bed *bed, struct bed_server *server, const char *name, uint32_t 
 	config->applier_interval_ms = 20;
 	assert_int_equal(mkdir(config->node_directory, 0755), 0);
 	world_open(&bed->world);
+	bed->world.input.now_ns = hb_wall_ns();
 	replace_state(bed, accounts);
 	hb_path(directory, config->node_directory, HB_PATH_JOURNAL);
 	if (hb_journal_open(&bed->journal, config, directory, 0, error) != 0)
