@@ -118,6 +118,22 @@ misuse_is_refused_with_what_would_be_right(void **state)
 }
 
 static void
+an_error_before_json_is_known_to_be_wanted_as_json(void **state)
+{
+	struct harness h;
+
+	(void)state;
+	harness_open(&h);
+	assert_int_equal(harness_parse(&h, "stauts --json"), HBCTL_USAGE);
+	assert_true(h.hbctl.json);
+	harness_close(&h);
+	harness_open(&h);
+	assert_int_equal(harness_parse(&h, "stauts -- --json"), HBCTL_USAGE);
+	assert_false(h.hbctl.json);
+	harness_close(&h);
+}
+
+static void
 numbers_are_read_strictly(void **state)
 {
 	uint64_t n;
@@ -220,6 +236,7 @@ main(void)
 		cmocka_unit_test(words_behind_two_dashes_are_not_options),
 		cmocka_unit_test(help_is_taken_without_the_verb_s_arguments),
 		cmocka_unit_test(misuse_is_refused_with_what_would_be_right),
+		cmocka_unit_test(an_error_before_json_is_known_to_be_wanted_as_json),
 		cmocka_unit_test(numbers_are_read_strictly),
 		cmocka_unit_test(durations_have_a_unit_or_are_seconds),
 		cmocka_unit_test(packets_and_accounts_are_checked_for_their_kind),

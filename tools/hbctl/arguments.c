@@ -272,6 +272,9 @@ hbctl_parse(struct hbctl *hbctl, int argc, char **argv, char error[HBCTL_ERROR_B
 	bool only_words = false;
 	int result = HBCTL_OK;
 
+	/* first, so that errors on the way to it are told as JSON, too */
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		hbctl->json = hbctl->json || strcmp(argv[i], "--json") == 0;
 	for (int i = 1; i < argc && result == HBCTL_OK; i++) {
 		if (!only_words && strcmp(argv[i], "--") == 0)
 			only_words = true;
