@@ -269,7 +269,7 @@ const struct hbctl_command hbctl_commands[] = {
 		.arguments = "NAME",
 		.summary = "run a job now",
 		.details = "The job runs in control under its usual lock. 'hbctl jobs' names them.",
-		.example = "hbctl job run expired-packets",
+		.example = "hbctl job run expired-not-refunded",
 		.needs_node = true,
 		.run = hbctl_run_job,
 	},
