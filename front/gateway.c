@@ -14,6 +14,7 @@
 #include <jansson.h>
 
 #include "base/assert.h"
+#include "base/utf8.h"
 #include "shm/ids.h"
 #include "shm/order_number.h"
 #include "shm/token.h"
@@ -79,28 +80,6 @@ put_packet(struct hb_answer *answer, uint64_t packet)
 	put_hex(answer, (const uint8_t *)&big_endian, sizeof(big_endian));
 }
 
-/* Bytes of the well-formed UTF-8 character at `at`, 0 when it is none. */
-static size_t
-utf8_length(const uint8_t *at, size_t left)
-{
-	size_t length = at[0] < 0x80   ? 1
-			: at[0] < 0xc2 ? 0
-			: at[0] < 0xe0 ? 2
-			: at[0] < 0xf0 ? 3
-				       : 4;
-
-	if (length == 0 || length > left || at[0] > 0xf4)
-		return 0;
-	for (size_t i = 1; i < length; i++)
-		if ((at[i] & 0xc0) != 0x80)
-			return 0;
-	/* overlong, surrogates, above U+10FFFF */
-	if ((at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xed && at[1] > 0x9f) ||
-		(at[0] == 0xf0 && at[1] < 0x90) || (at[0] == 0xf4 && at[1] > 0x8f))
-		return 0;
-	return length;
-}
-
 /* Inside of a JSON string; bytes that are no UTF-8 become U+FFFD. At most 6 bytes for one. */
 static void
 put_escaped(struct hb_answer *answer, const void *bytes, size_t length)
@@ -108,7 +87,7 @@ put_escaped(struct hb_answer *answer, const void *bytes, size_t length)
 	const uint8_t *at = bytes, *end = at + length;
 
 	while (at < end) {
-		size_t n = utf8_length(at, (size_t)(end - at));
+		size_t n = hb_utf8_length(at, (size_t)(end - at));
 
 		if (n == 0) {
 			PUT(answer, "\\ufffd");

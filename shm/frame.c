@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
 #include "shm/ids.h"
 
 const char *
@@ -81,20 +82,21 @@ all_zero(const uint8_t *bytes, size_t length)
 }
 
 static bool
-packet_create_reserved_zero(const struct hb_frame_packet_create *f)
+packet_create_body_fits(const struct hb_frame_packet_create *f)
 {
 	if (f->reserved0 != 0 || f->reserved1 != 0 || f->greeting_length > HB_GREETING_BYTES_MAX)
 		return false;
-	return all_zero(f->greeting + f->greeting_length,
-		(size_t)(HB_GREETING_BYTES_MAX - f->greeting_length));
+	return hb_utf8_valid(f->greeting, f->greeting_length) &&
+	       all_zero(f->greeting + f->greeting_length,
+		       (size_t)(HB_GREETING_BYTES_MAX - f->greeting_length));
 }
 
 static bool
-body_reserved_zero(const struct hb_frame *frame)
+body_fits(const struct hb_frame *frame)
 {
 	switch (frame->operation) {
 	case HB_OP_PACKET_CREATE:
-		return packet_create_reserved_zero((const void *)frame);
+		return packet_create_body_fits((const void *)frame);
 	case HB_OP_PACKET_DETAIL: {
 		const struct hb_frame_detail *f = (const void *)frame;
 
@@ -165,7 +167,7 @@ hb_frame_check(const struct hb_frame *frame, uint32_t bytes)
 		return HB_STATUS_FRAME_INVALID;
 	if (frame->length != frame_length[frame->operation] || frame->length > bytes)
 		return HB_STATUS_FRAME_INVALID;
-	if (!target_fits(frame) || !body_reserved_zero(frame))
+	if (!target_fits(frame) || !body_fits(frame))
 		return HB_STATUS_FRAME_INVALID;
 	return HB_STATUS_OK;
 }

@@ -227,6 +227,31 @@ test_what_cannot_be_split_or_paid_is_refused(void **unused)
 }
 
 static void
+test_a_greeting_must_be_text(void **unused)
+{
+	struct hb_frame_packet_create f = {.head = {.operation = HB_OP_PACKET_CREATE,
+						   .length = sizeof(f),
+						   .target = SENDER,
+						   .user = SENDER,
+						   .group = GROUP},
+		.kind = HB_PACKET_LUCKY,
+		.count = 1,
+		.total_fen = 1,
+		.greeting_length = 6,
+		.greeting = "\xe6\x81\xad\xe5\x96\x9c"};
+
+	(void)unused;
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_OK);
+	f.greeting[5] = 'x'; /* cut off in the middle of a character */
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_FRAME_INVALID);
+	f.greeting[5] = 0x9c;
+	f.greeting_length = 3; /* not padded with zeros */
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_FRAME_INVALID);
+	f.greeting_length = 129;
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_FRAME_INVALID);
+}
+
+static void
 test_a_packet_of_thousands_is_drawn_piece_by_piece(void **unused)
 {
 	uint64_t packet;
@@ -306,6 +331,7 @@ main(void)
 		TEST(test_a_sequence_works_once_and_retries_hear_the_same),
 		TEST(test_refusals_use_no_sequence_up),
 		TEST(test_what_cannot_be_split_or_paid_is_refused),
+		TEST(test_a_greeting_must_be_text),
 		TEST(test_a_packet_of_thousands_is_drawn_piece_by_piece),
 		TEST(test_detail_pages_the_claims_and_hides_the_seed_while_open),
 		TEST(test_a_stopped_clock_and_a_full_journal_stop_money_but_not_answers),
