@@ -27,12 +27,14 @@
 #include "persist/persist.h"
 #include "persist/snapshot.h"
 
-#define TICK_MS		    1000
-#define SNAPSHOT_NICE	    10
-#define IO_PRIORITY_LOWEST  ((2 << 13) | 7) /* best effort, level 7 */
-#define IO_PRIORITY_PROCESS 1
-#define ARGUMENTS_MAX	    64
-#define EXIT_BAD_CONFIG	    2
+#define TICK_MS		       1000
+#define FIRST_SNAPSHOT_DIVISOR 10
+#define LOCK_RETRIES_MAX       60 /* of 50 ms: a killed predecessor takes its time to vanish */
+#define SNAPSHOT_NICE	       10
+#define IO_PRIORITY_LOWEST     ((2 << 13) | 7) /* best effort, level 7 */
+#define IO_PRIORITY_PROCESS    1
+#define ARGUMENTS_MAX	       64
+#define EXIT_BAD_CONFIG	       2
 
 extern char **environ;
 
@@ -64,8 +66,9 @@ snapshot_job_open(struct snapshot_job *job, int argc, char **argv)
 		job->arguments[count++] = argv[i];
 	job->arguments[count++] = "snapshot";
 	job->arguments[count] = NULL;
-	job->next_ns =
-		hb_mono_ns() + (uint64_t)persist.config.snapshot_interval_s * UINT64_C(1000000000);
+	/* the first one early: a process that keeps dying must not keep us from ever making one */
+	job->next_ns = hb_mono_ns() + (uint64_t)persist.config.snapshot_interval_s *
+					      UINT64_C(1000000000) / FIRST_SNAPSHOT_DIVISOR;
 }
 
 static void
@@ -102,11 +105,11 @@ snapshot_start(struct snapshot_job *job, uint64_t now_ns)
 }
 
 static void
-snapshot_reap(struct snapshot_job *job, int flags)
+snapshot_reap(struct snapshot_job *job)
 {
 	int status;
 
-	if (job->pid == 0 || waitpid(job->pid, &status, flags) != job->pid)
+	if (job->pid == 0 || waitpid(job->pid, &status, WNOHANG) != job->pid)
 		return;
 	job->pid = 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
@@ -180,6 +183,21 @@ start_appliers(void)
 		"error=\"%s\" effect=\"MySQL falls behind; the journal goes on\"", error);
 }
 
+static int
+open_journal(char error[HB_JOURNAL_ERROR_BYTES])
+{
+	uint64_t witness_seq = mysql_witness();
+	int rc = -EBUSY;
+
+	for (int i = 0; i < LOCK_RETRIES_MAX && rc == -EBUSY; i++) {
+		if (i > 0)
+			nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+		rc = hb_journal_open(&persist.journal, &persist.config, persist.journal_directory,
+			witness_seq, error);
+	}
+	return rc;
+}
+
 /* @return 0, or the exit status */
 static int
 start(void)
@@ -188,8 +206,7 @@ start(void)
 	int rc;
 
 	hb_path(persist.journal_directory, persist.config.node_directory, HB_PATH_JOURNAL);
-	rc = hb_journal_open(&persist.journal, &persist.config, persist.journal_directory,
-		mysql_witness(), error);
+	rc = open_journal(error);
 	if (rc == 0) {
 		rc = hb_journal_begin_epoch(&persist.journal, false);
 		if (rc != 0)
@@ -240,7 +257,7 @@ read_signals(int fd, struct snapshot_job *job)
 
 	while (read(fd, &information, sizeof(information)) == (ssize_t)sizeof(information)) {
 		if (information.ssi_signo == SIGCHLD)
-			snapshot_reap(job, WNOHANG);
+			snapshot_reap(job);
 		else
 			end = true;
 	}
@@ -300,7 +317,7 @@ stop(struct snapshot_job *job)
 	hb_applier_stop(persist.applier);
 	if (job->pid != 0) {
 		kill(job->pid, SIGTERM);
-		snapshot_reap(job, 0);
+		(void)waitpid(job->pid, NULL, 0);
 	}
 	hb_journal_close(&persist.journal);
 	hb_log(HB_LOG_INFO, "stopped", "%s", "");

@@ -147,38 +147,6 @@ note_fault(struct hb_journal *journal, uint64_t number, int rc)
 	pthread_mutex_unlock(&pool->lock);
 }
 
-/* Make one segment when fewer are ready than wanted. @return true when one was made */
-static bool
-make_ready(struct hb_journal *journal, bool hurry)
-{
-	struct hb_pool *pool = &journal->pool;
-	uint64_t active = atomic_load(&journal->active_segment);
-	uint64_t next;
-	int rc;
-
-	pthread_mutex_lock(&pool->lock);
-	next = pool->ready_until + 1;
-	pthread_mutex_unlock(&pool->lock);
-	if (next > active + journal->ready_target)
-		return false;
-	rc = recycle_segment(journal, next);
-	/* a full volume takes no new file; what is ready is the reserve of control records */
-	if (rc == -ENOENT && atomic_load(&journal->storage_level) >= HB_STORAGE_CONTROL_ONLY)
-		rc = -ENOSPC;
-	else if (rc == -ENOENT)
-		rc = make_segment(journal, next, hurry);
-	if (rc != 0) {
-		note_fault(journal, next, rc);
-		return false;
-	}
-	pthread_mutex_lock(&pool->lock);
-	pool->ready_until = next;
-	pool->fault[0] = '\0';
-	pthread_cond_broadcast(&pool->more);
-	pthread_mutex_unlock(&pool->lock);
-	return true;
-}
-
 /* ---- the volume ---- */
 
 static void
@@ -243,21 +211,32 @@ count_files(struct hb_journal *journal)
 	return bytes;
 }
 
+/* How much of the volume is used, in bytes. @return 0 or -errno */
+static int
+volume_usage(struct hb_journal *journal, uint64_t *used, uint64_t *whole)
+{
+	struct statvfs volume;
+
+	*used = count_files(journal);
+	*whole = journal->volume_bytes;
+	if (*whole != 0)
+		return 0;
+	if (fstatvfs(journal->dir_fd, &volume) != 0)
+		return -errno;
+	/* what only root may use counts as used */
+	*used = (volume.f_blocks - volume.f_bfree) * volume.f_frsize;
+	*whole = *used + volume.f_bavail * volume.f_frsize;
+	return 0;
+}
+
 static void
 look_at_volume(struct hb_journal *journal)
 {
-	uint64_t whole = journal->volume_bytes, used = count_files(journal);
+	uint64_t whole, used;
 	uint32_t level, before;
 
-	if (whole == 0) {
-		struct statvfs volume;
-
-		if (fstatvfs(journal->dir_fd, &volume) != 0)
-			return;
-		/* in units of the file system; what only root may use counts as used */
-		used = volume.f_blocks - volume.f_bfree;
-		whole = used + volume.f_bavail;
-	}
+	if (volume_usage(journal, &used, &whole) != 0)
+		return;
 	level = level_of(used, whole);
 	before = atomic_exchange(&journal->storage_level, level);
 	hb_journal_update_level(journal);
@@ -265,6 +244,50 @@ look_at_volume(struct hb_journal *journal)
 		hb_log(level > before ? HB_LOG_WARN : HB_LOG_INFO, "storage_level",
 			"level=%u before=%u used_percent=%llu", level, before,
 			(unsigned long long)(whole == 0 ? 100 : used * 100 / whole));
+}
+
+/*
+ * The last part of the volume is for packing and snapshots, which make room; the segments that are
+ * ready then are the reserve of control records.
+ */
+static bool
+room_for_segment(struct hb_journal *journal)
+{
+	uint64_t whole, used;
+
+	return volume_usage(journal, &used, &whole) != 0 ||
+	       level_of(used + journal->segment_bytes_new, whole) < HB_STORAGE_CONTROL_ONLY;
+}
+
+/* Make one segment when fewer are ready than wanted. @return true when one was made */
+static bool
+make_ready(struct hb_journal *journal, bool hurry)
+{
+	struct hb_pool *pool = &journal->pool;
+	uint64_t active = atomic_load(&journal->active_segment);
+	uint64_t next;
+	int rc;
+
+	pthread_mutex_lock(&pool->lock);
+	next = pool->ready_until + 1;
+	pthread_mutex_unlock(&pool->lock);
+	if (next > active + journal->ready_target)
+		return false;
+	rc = recycle_segment(journal, next);
+	if (rc == -ENOENT && !room_for_segment(journal))
+		rc = -ENOSPC;
+	else if (rc == -ENOENT)
+		rc = make_segment(journal, next, hurry);
+	if (rc != 0) {
+		note_fault(journal, next, rc);
+		return false;
+	}
+	pthread_mutex_lock(&pool->lock);
+	pool->ready_until = next;
+	pool->fault[0] = '\0';
+	pthread_cond_broadcast(&pool->more);
+	pthread_mutex_unlock(&pool->lock);
+	return true;
 }
 
 /* ---- the thread ---- */

@@ -764,11 +764,13 @@ hb_snapshot_run(const struct hb_config *config)
 	if (rc != 0)
 		goto out;
 	lock = lock_folder(directory);
+	if (lock == -EAGAIN || lock == -EACCES) {
+		hb_log(HB_LOG_INFO, "snapshot_not_needed", "reason=\"another job makes one\"");
+		goto out;
+	}
 	if (lock < 0) {
 		rc = lock;
-		snprintf(error, sizeof(error), "%s",
-			rc == -EAGAIN || rc == -EACCES ? "another snapshot job runs: wait for it"
-						       : strerror(-rc));
+		snprintf(error, sizeof(error), "cannot lock the snapshots: %s", strerror(-rc));
 		goto out;
 	}
 	remove_temporaries(directory);

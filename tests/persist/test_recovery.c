@@ -15,6 +15,7 @@
 #include "base/crc32c.h"
 #include "persist/session.h"
 #include "persist/superblock.h"
+#include "shm/node.h"
 
 static void
 every_start_is_a_new_epoch_and_sequences_go_on(void **state)
@@ -444,6 +445,72 @@ a_ring_with_rubbish_ends_the_session_and_not_the_process(void **state)
 	fixture_end(&f);
 }
 
+/* ---- a full volume ---- */
+
+struct filler {
+	struct fixture *f;
+	_Atomic uint64_t frames;
+	_Atomic bool stop;
+};
+
+static void *
+fill_main(void *argument)
+{
+	struct filler *filler = argument;
+
+	while (!atomic_load(&filler->stop)) {
+		for (uint32_t i = 0; i < 500; i++)
+			fixture_add(filler->f, (uint16_t)(i % HB_PARTITION_COUNT));
+		if (hb_frame_write(&filler->f->journal, &filler->stop) != 0)
+			break;
+		atomic_fetch_add(&filler->frames, 1);
+	}
+	return NULL;
+}
+
+static bool
+wait_until(const _Atomic bool *flag, bool value)
+{
+	for (int i = 0; i < 5000 && atomic_load(flag) != value; i++)
+		usleep(1000);
+	return atomic_load(flag) == value;
+}
+
+static void
+a_full_volume_makes_the_writer_wait_and_not_fail(void **state)
+{
+	struct fixture f;
+	struct filler filler = {.f = &f};
+	_Atomic uint32_t shown = 99;
+	uint64_t records, frames;
+	pthread_t thread;
+
+	(void)state;
+	fixture_begin(&f);
+	f.config.journal_volume_mib = 6;
+	assert_int_equal(fixture_open(&f), 0);
+	hb_journal_show_level(&f.journal, &shown);
+	assert_int_equal(pthread_create(&thread, NULL, fill_main, &filler), 0);
+	assert_true(wait_until(&f.journal.starved, true));
+	usleep(20000);
+	assert_int_equal(atomic_load(&shown), HB_STORAGE_CONTROL_ONLY);
+	frames = atomic_load(&filler.frames);
+	usleep(100000);
+	assert_int_equal(atomic_load(&filler.frames), frames);
+	/* somebody gives the volume more room */
+	f.journal.volume_bytes = UINT64_C(1) << 30;
+	assert_true(wait_until(&f.journal.starved, false));
+	usleep(20000);
+	assert_true(atomic_load(&filler.frames) > frames);
+	atomic_store(&filler.stop, true);
+	pthread_join(thread, NULL);
+	hb_journal_show_level(&f.journal, NULL);
+	fixture_close(&f);
+	assert_int_equal(fixture_read(&f, &records), 0);
+	assert_int_equal(records, atomic_load(&filler.frames) * 500);
+	fixture_end(&f);
+}
+
 int
 main(void)
 {
@@ -461,6 +528,7 @@ main(void)
 		cmocka_unit_test(a_resumed_session_skips_what_is_on_disk_and_goes_on),
 		cmocka_unit_test(rings_that_do_not_continue_the_disk_are_refused),
 		cmocka_unit_test(a_ring_with_rubbish_ends_the_session_and_not_the_process),
+		cmocka_unit_test(a_full_volume_makes_the_writer_wait_and_not_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
