@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """kill -9 of every process at random moments under load: nothing acknowledged is lost, nothing
 is doubled, and ./hongbao up brings the node back."""
+import os
 import random
+import signal
+import threading
 import time
 
 from lib import Options, OwnNode, expect, log, test, wait_for
@@ -14,29 +17,45 @@ def kill_and_restart(node, load, process):
     pid = node.kill(process)
     time.sleep(random.choice((0.0, 0.0, 0.2, 1.0)))
     if process != "nginx":
-        code, text = node.try_up()
-        expect(code == 0, "./hongbao up after kill of", process, pid, "ended with", code,
-               "\n" + text)
+        bring_back(node, "kill of %s" % process)
     else:
         wait_for("nginx to replace its worker", 10, lambda: pid not in node.pids("nginx") and
                  len(node.pids("nginx")) >= 2)
     load.wait_answers(20)
 
 
-def killing(process):
-    with OwnNode("kill-" + process, dataplane__lcores=2, snapshot__interval_s=5) as node:
+def bring_back(node, what):
+    code, text = node.try_up()
+    expect(code == 0, "./hongbao up after", what, "ended with", code, "\n" + text)
+
+
+def under_load(name, hurt):
+    """A node under load that hurt(node, load) hurts Options.kills times; then the proof."""
+    with OwnNode(name, dataplane__lcores=2, snapshot__interval_s=5) as node:
         load = Load(node).start()
         try:
             for number in range(Options.kills):
                 if load.left() < 2000:
                     load.more(10)
-                kill_and_restart(node, load, process)
-                log("kill", number + 1, "of", process, "survived")
+                hurt(node, load)
+                log("blow", number + 1, "of", name, "survived")
         finally:
             load.stop.set()
             load.finish()
         load.verify()
         node.expect_sound()
+
+
+def killing(process):
+    under_load("kill-" + process, lambda node, load: kill_and_restart(node, load, process))
+
+
+def kill_all(pids):
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 @test
@@ -62,3 +81,36 @@ def killing_an_nginx_worker_loses_and_doubles_nothing():
 @test
 def killing_mariadb_loses_and_doubles_nothing():
     killing("mysql")
+
+
+@test
+def killing_several_processes_at_once_loses_and_doubles_nothing():
+    def hurt(node, load):
+        load.wait_answers(20)
+        time.sleep(random.uniform(0.0, 0.3))
+        names = random.sample(node.PROCESSES, random.randint(2, len(node.PROCESSES)))
+        pids = [node.pids(name)[0] for name in names]
+        kill_all(pids)
+        time.sleep(random.choice((0.0, 0.3)))
+        bring_back(node, "kills of %s" % names)
+        load.wait_answers(20)
+
+    under_load("kill-several", hurt)
+
+
+@test
+def killing_processes_while_they_start_loses_and_doubles_nothing():
+    def hurt(node, load):
+        load.wait_answers(20)
+        kill_all([node.pids(name)[0] for name in ("dataplane", "persist")])
+        starter = threading.Thread(target=node.try_up)
+        starter.start()
+        for _ in range(3):
+            time.sleep(random.uniform(0.05, 0.4))
+            kill_all(pid for name in random.sample(("dataplane", "persist", "control"), 2)
+                     for pid in node.pids(name))
+        starter.join()
+        bring_back(node, "kills during the start")
+        load.wait_answers(20)
+
+    under_load("kill-start", hurt)
