@@ -84,18 +84,32 @@ def killing_mariadb_loses_and_doubles_nothing():
 
 
 @test
-def killing_several_processes_at_once_loses_and_doubles_nothing():
+def killing_several_processes_together_loses_and_doubles_nothing():
     def hurt(node, load):
         load.wait_answers(20)
         time.sleep(random.uniform(0.0, 0.3))
         names = random.sample(node.PROCESSES, random.randint(2, len(node.PROCESSES)))
-        pids = [node.pids(name)[0] for name in names]
-        kill_all(pids)
-        time.sleep(random.choice((0.0, 0.3)))
+        for pid in [node.pids(name)[0] for name in names]:
+            kill_all([pid])
+            time.sleep(random.choice((0.0, 0.0, 0.1)))
         bring_back(node, "kills of %s" % names)
         load.wait_answers(20)
 
     under_load("kill-several", hurt)
+
+
+@test
+def what_the_dataplane_could_not_commit_before_it_died_too_was_told_to_nobody():
+    def hurt(node, load):
+        load.wait_answers(20)
+        dataplane = node.pid("dataplane")
+        kill_all([node.pid("persist")])
+        time.sleep(random.uniform(0.1, 0.5))
+        kill_all([dataplane])
+        bring_back(node, "kills of persist, then the dataplane")
+        load.wait_answers(20)
+
+    under_load("kill-both", hurt)
 
 
 @test
