@@ -377,6 +377,7 @@ hb_pool_recycle(struct hb_journal *journal, uint64_t number)
 	if (pool->recycle_count < HB_RECYCLE_MAX) {
 		pool->recycle[pool->recycle_count++] = number;
 		kept = true;
+		pthread_cond_signal(&pool->work);
 	}
 	pthread_mutex_unlock(&pool->lock);
 	if (kept)

@@ -261,7 +261,6 @@ sleep_until_rung(struct hb_session *session)
 
 	/* flag, then look again, then block: the dataplane publishes, then looks at the flag */
 	atomic_store(&session->rings->persist_sleeping, 1);
-	atomic_thread_fence(memory_order_seq_cst);
 	if (rings_empty(session) && !atomic_load(&session->hang_up) &&
 		!atomic_load(&session->abandon) && poll(&wake, 1, SLEEP_MS_MAX) > 0)
 		(void)eventfd_read(session->wake_fd, &count);

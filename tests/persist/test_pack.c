@@ -60,7 +60,7 @@ a_reader_goes_on_in_the_packed_file_when_the_raw_one_is_recycled(void **state)
 	struct hb_journal_reader *reader;
 	const struct hb_record *record;
 	struct hb_journal_position at;
-	char error[HB_JOURNAL_ERROR_BYTES], path[128];
+	char error[HB_JOURNAL_ERROR_BYTES], path[128], held[128];
 	static uint8_t rubbish[1 << 20];
 	uint64_t seq = 0;
 	bool packed = false;
@@ -74,12 +74,14 @@ a_reader_goes_on_in_the_packed_file_when_the_raw_one_is_recycled(void **state)
 		assert_int_equal(hb_journal_reader_next(reader, &record, &at), 1);
 		assert_int_equal(at.seq, ++seq);
 	}
-	assert_int_equal(hb_pack_segment(&f.journal, 1, error), 0);
-	/* the reader holds the file open; its bytes become another segment's */
-	memset(rubbish, 0xa5, sizeof(rubbish));
-	fixture_poke(&f, RAW_1, 0, rubbish, sizeof(rubbish));
 	snprintf(path, sizeof(path), "%s/" RAW_1, f.directory);
-	assert_int_equal(unlink(path), 0);
+	snprintf(held, sizeof(held), "%s/held", f.directory);
+	assert_int_equal(link(path, held), 0);
+	assert_int_equal(hb_pack_segment(&f.journal, 1, error), 0);
+	/* the reader holds the file open; its bytes become another segment's, its name goes */
+	memset(rubbish, 0xa5, sizeof(rubbish));
+	fixture_poke(&f, "held", 0, rubbish, sizeof(rubbish));
+	(void)unlink(path);
 	while (hb_journal_reader_next(reader, &record, &at) > 0) {
 		assert_int_equal(at.seq, ++seq);
 		packed |= at.packed;

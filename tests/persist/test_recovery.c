@@ -468,12 +468,21 @@ fill_main(void *argument)
 	return NULL;
 }
 
-static bool
-wait_until(const _Atomic bool *flag, bool value)
+/* Wait until the writer stands still: short waits for the pool do not count. */
+static uint64_t
+wait_for_standstill(struct filler *filler)
 {
-	for (int i = 0; i < 5000 && atomic_load(flag) != value; i++)
-		usleep(1000);
-	return atomic_load(flag) == value;
+	uint64_t frames = 0;
+
+	for (int i = 0; i < 50; i++) {
+		frames = atomic_load(&filler->frames);
+		usleep(150000);
+		if (atomic_load(&filler->f->journal.starved) &&
+			atomic_load(&filler->frames) == frames)
+			return frames;
+	}
+	fail_msg("the writer never stood still");
+	return frames;
 }
 
 static void
@@ -482,6 +491,7 @@ a_full_volume_makes_the_writer_wait_and_not_fail(void **state)
 	struct fixture f;
 	struct filler filler = {.f = &f};
 	_Atomic uint32_t shown = 99;
+	char error[HB_JOURNAL_ERROR_BYTES];
 	uint64_t records, frames;
 	pthread_t thread;
 
@@ -491,17 +501,12 @@ a_full_volume_makes_the_writer_wait_and_not_fail(void **state)
 	assert_int_equal(fixture_open(&f), 0);
 	hb_journal_show_level(&f.journal, &shown);
 	assert_int_equal(pthread_create(&thread, NULL, fill_main, &filler), 0);
-	assert_true(wait_until(&f.journal.starved, true));
-	usleep(20000);
+	frames = wait_for_standstill(&filler);
 	assert_int_equal(atomic_load(&shown), HB_STORAGE_CONTROL_ONLY);
-	frames = atomic_load(&filler.frames);
-	usleep(100000);
-	assert_int_equal(atomic_load(&filler.frames), frames);
-	/* somebody gives the volume more room */
-	f.journal.volume_bytes = UINT64_C(1) << 30;
-	assert_true(wait_until(&f.journal.starved, false));
-	usleep(20000);
-	assert_true(atomic_load(&filler.frames) > frames);
+	/* packing makes room */
+	for (uint64_t i = 1; i <= 3; i++)
+		assert_int_equal(hb_pack_segment(&f.journal, i, error), 0);
+	assert_true(wait_for_standstill(&filler) > frames);
 	atomic_store(&filler.stop, true);
 	pthread_join(thread, NULL);
 	hb_journal_show_level(&f.journal, NULL);
