@@ -19,3 +19,12 @@ command_bench() {
     export HONGBAO_ROOT=$ROOT HONGBAO_BUILD=$BUILD
     exec "$ROOT/perf/bench" "$@"
 }
+
+command_torture() {
+    need_root torture
+    if ! help_wanted "$@"; then
+        { setup && { built || build; }; } >&2
+    fi
+    export HONGBAO_ROOT=$ROOT HONGBAO_BUILD=$BUILD
+    exec "$ROOT/tests/e2e/torture" "$@"
+}
