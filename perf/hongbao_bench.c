@@ -18,6 +18,7 @@
 
 #define PROCESSES_MAX	    64
 #define RATE_PER_S_MAX	    10000000.0
+#define SLOW_NS		    UINT64_C(10000000)
 #define PROBE_COUNT_DEFAULT 1000
 
 struct process {
@@ -214,6 +215,22 @@ print_latency(const char *name, const struct hb_histogram *histogram)
 				      : (double)histogram->sum / (double)histogram->count / 1e3);
 }
 
+/* When it was slow: pairs of second and worst latency above a bound. */
+static void
+print_slow_seconds(const struct hb_load *load)
+{
+	const char *separator = "";
+
+	printf(",\"slow_seconds\":[");
+	for (uint32_t i = 0; i < HB_LOAD_SECONDS_MAX; i++) {
+		if (load->worst_ns[i] < SLOW_NS)
+			continue;
+		printf("%s[%u,%" PRIu64 "]", separator, i, load->worst_ns[i] / 1000);
+		separator = ",";
+	}
+	printf("]");
+}
+
 /* Status texts come from the server: only what needs no escaping is printed. */
 static void
 print_outcomes(const struct hb_load *load)
@@ -261,6 +278,7 @@ print_load(const struct options *options, int64_t self_us)
 		load->amount_fen_sum);
 	print_latency("latency", &load->latency);
 	print_latency("late", &load->late);
+	print_slow_seconds(load);
 	print_outcomes(load);
 	print_processes(options);
 	printf(",\"generator_cpu_us\":%" PRId64 "}\n", self_us);

@@ -263,6 +263,16 @@ outcome_count(struct hb_load *load, int http, const char *status)
 }
 
 static void
+latency_add(struct run *run, uint64_t due_ns, uint64_t latency_ns)
+{
+	uint64_t second = (due_ns - run->start_ns) / (1000 * NS_PER_MS);
+
+	hb_histogram_add(&run->load->latency, latency_ns);
+	if (second < HB_LOAD_SECONDS_MAX && latency_ns > run->load->worst_ns[second])
+		run->load->worst_ns[second] = latency_ns;
+}
+
+static void
 answer_complete(struct run *run, struct connection *connection)
 {
 	struct hb_load *load = run->load;
@@ -281,7 +291,7 @@ answer_complete(struct run *run, struct connection *connection)
 		load->accepted++;
 		if (amount != NULL)
 			load->amount_fen_sum += strtoull(amount + 13, NULL, 10);
-		hb_histogram_add(&load->latency, now - connection->due_ns);
+		latency_add(run, connection->due_ns, now - connection->due_ns);
 	} else {
 		load->refused++;
 	}

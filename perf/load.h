@@ -21,7 +21,8 @@
 #include "perf/plan.h"
 
 #define HB_LOAD_CONNECTIONS_MAX 4096
-#define HB_LOAD_OUTCOMES_MAX	32 /* different answers that are told apart */
+#define HB_LOAD_SECONDS_MAX	3600 /* of which the worst latency is kept */
+#define HB_LOAD_OUTCOMES_MAX	32   /* different answers that are told apart */
 
 /* What became of the requests that got no whole answer. */
 struct hb_load_errors {
@@ -55,7 +56,8 @@ struct hb_load {
 
 	/* found */
 	struct hb_histogram latency; /* ns, of accepted requests, from the intended time */
-	struct hb_histogram late;    /* ns from the intended time to the send */
+	uint64_t worst_ns[HB_LOAD_SECONDS_MAX]; /* latency, by second of the intended time */
+	struct hb_histogram late;		/* ns from the intended time to the send */
 	struct hb_load_errors errors;
 	struct hb_load_outcome outcomes[HB_LOAD_OUTCOMES_MAX];
 	uint64_t accepted; /* 200 (with status ok) */
