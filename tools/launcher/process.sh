@@ -78,9 +78,12 @@ launch() {
     mv "$NODE/pid/$name.new" "$NODE/pid/$name"
 }
 
-# The ledger may lag, grabs may not: MariaDB runs behind the others. Where the kernel groups each
-# session by itself (autogroup), nice counts only within the session; the group has its own.
-BEHIND=(sh -c 'echo 10 2>/dev/null >/proc/self/autogroup; exec nice -n 10 "$@"' sh)
+# Who goes first when the CPUs are short: grabs are protected, the ledger in MySQL may lag. Where
+# the kernel groups each session by itself (autogroup), nice counts only within the session, and
+# the group has a nice value of its own.
+PRIORITISED='echo "$0" 2>/dev/null >/proc/self/autogroup; exec nice -n "$0" "$@"'
+AHEAD=(sh -c "$PRIORITISED" -10)
+BEHIND=(sh -c "$PRIORITISED" 10)
 
 # One user, one common group for the sockets, no capabilities, no way to get any.
 as_user() {
@@ -103,12 +106,16 @@ launch_process() {
         ;;
     nginx)
         mapfile -t prefix < <(nginx_master)
-        launch nginx "${prefix[@]}" nginx -p "$NODE/" -c "$NODE/etc/nginx.conf" \
+        launch nginx "${AHEAD[@]}" "${prefix[@]}" nginx -p "$NODE/" -c "$NODE/etc/nginx.conf" \
             -e stderr -g 'daemon off;'
+        ;;
+    control)
+        mapfile -t prefix < <(as_user "${CONFIG[user.control]}")
+        launch control "${prefix[@]}" "$NODE/bin/hongbao-control" -c "$config"
         ;;
     *)
         mapfile -t prefix < <(as_user "${CONFIG[user.$name]}")
-        launch "$name" "${prefix[@]}" "$NODE/bin/hongbao-$name" -c "$config"
+        launch "$name" "${AHEAD[@]}" "${prefix[@]}" "$NODE/bin/hongbao-$name" -c "$config"
         ;;
     esac
 }
