@@ -267,7 +267,7 @@ print_load(const struct options *options, int64_t self_us)
 	printf(",\"requests\":%" PRIu64 ",\"offered_per_s\":%.1f", load->request_count,
 		(double)load->request_count * 1e9 / (double)(load->schedule_ns + 1));
 	printf(",\"accepted\":%" PRIu64 ",\"accepted_per_s\":%.1f,\"refused\":%" PRIu64,
-		load->accepted, (double)load->accepted * 1e9 / (double)(load->elapsed_ns + 1),
+		load->accepted, (double)load->accepted * 1e9 / (double)(load->answering_ns + 1),
 		load->refused);
 	printf(",\"failed\":%" PRIu64 ",\"seconds\":%.3f", hb_load_failed(load),
 		(double)load->elapsed_ns / 1e9);

@@ -56,7 +56,9 @@ struct run {
 	uint64_t next; /* request that is due next */
 	uint64_t next_due_ns;
 	uint64_t start_ns;
+	uint64_t first_answer_ns;
 	uint64_t last_answer_ns;
+	double gap_scale; /* makes the last arrival fall on requests / rate */
 	uint64_t timeouts_checked_ns;
 };
 
@@ -72,7 +74,26 @@ arrival_gap_ns(struct run *run)
 	x ^= x >> 31;
 	double uniform = ((double)(x >> 11) + 1.0) * 0x1p-53; /* in (0, 1] */
 
-	return (uint64_t)(-log(uniform) / run->load->rate_per_s * 1e9);
+	return (uint64_t)(-log(uniform) / run->load->rate_per_s * 1e9 * run->gap_scale);
+}
+
+/*
+ * A Poisson process of which it is known that the last of its n arrivals falls on n / rate: gaps
+ * drawn as always, all scaled by one factor. So the offered rate is the wanted one, whatever the
+ * seed.
+ */
+static void
+schedule_scale(struct run *run)
+{
+	double wanted_ns = (double)run->load->request_count / run->load->rate_per_s * 1e9;
+	double drawn_ns = 1.0;
+
+	run->gap_scale = 1.0;
+	run->random_state = run->load->seed;
+	for (uint64_t i = 0; i < run->load->request_count; i++)
+		drawn_ns += (double)arrival_gap_ns(run);
+	run->gap_scale = wanted_ns / drawn_ns;
+	run->random_state = run->load->seed;
 }
 
 static int
@@ -296,6 +317,8 @@ answer_complete(struct run *run, struct connection *connection)
 		load->refused++;
 	}
 	run->last_answer_ns = now;
+	if (run->first_answer_ns == 0)
+		run->first_answer_ns = now;
 	if (close_wanted != NULL && strncasecmp(close_wanted, "close", 5) == 0)
 		connection_close(connection);
 	connection_release(run, connection);
@@ -481,7 +504,7 @@ hb_load_run(struct hb_load *load, char error[256])
 	HB_ASSERT(load->connection_count <= HB_LOAD_CONNECTIONS_MAX);
 	HB_ASSERT(load->rate_per_s > 0);
 
-	struct run run = {.load = load, .epoll_fd = -1, .random_state = load->seed};
+	struct run run = {.load = load, .epoll_fd = -1};
 
 	hb_histogram_reset(&load->latency);
 	hb_histogram_reset(&load->late);
@@ -489,6 +512,7 @@ hb_load_run(struct hb_load *load, char error[256])
 	int result = run_open(&run, error);
 
 	if (result == 0) {
+		schedule_scale(&run);
 		run.start_ns = hb_mono_ns() + START_AFTER_NS;
 		run.last_answer_ns = run.start_ns;
 		run.next_due_ns = run.start_ns + arrival_gap_ns(&run);
@@ -497,6 +521,7 @@ hb_load_run(struct hb_load *load, char error[256])
 			snprintf(error, 256, "epoll: %s", strerror(-result));
 		load->schedule_ns = run.next_due_ns - run.start_ns;
 		load->elapsed_ns = run.last_answer_ns - run.start_ns;
+		load->answering_ns = run.last_answer_ns - run.first_answer_ns;
 	}
 	run_close(&run);
 	return result;

@@ -66,6 +66,7 @@ struct hb_load {
 	uint64_t amount_fen_sum; /* of the amount_fen of accepted answers */
 	uint64_t schedule_ns;	 /* from the start to the last intended time */
 	uint64_t elapsed_ns;	 /* from the start to the last answer */
+	uint64_t answering_ns;	 /* from the first answer to the last */
 };
 
 /**
