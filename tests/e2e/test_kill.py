@@ -10,6 +10,8 @@ import time
 from lib import Options, OwnNode, expect, log, test, wait_for
 from load import Load
 
+START_SECONDS_MAX = 60
+
 
 def kill_and_restart(node, load, process):
     load.wait_answers(20)
@@ -117,13 +119,16 @@ def killing_processes_while_they_start_loses_and_doubles_nothing():
     def hurt(node, load):
         load.wait_answers(20)
         kill_all([node.pids(name)[0] for name in ("dataplane", "persist")])
-        starter = threading.Thread(target=node.try_up)
+        ends = []
+        starter = threading.Thread(target=lambda: ends.append(node.try_up(START_SECONDS_MAX)))
         starter.start()
         for _ in range(3):
             time.sleep(random.uniform(0.05, 0.4))
             kill_all(pid for name in random.sample(("dataplane", "persist", "control"), 2)
                      for pid in node.pids(name))
         starter.join()
+        code, text = ends[0]
+        expect(code != -1, "./hongbao up hangs when what it needs dies:\n" + text)
         bring_back(node, "kills during the start")
         load.wait_answers(20)
 

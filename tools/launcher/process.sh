@@ -170,8 +170,20 @@ last_lines() {
     printf -- '---\n' >&2
 }
 
+# What NAME needs may have died while it starts; it would wait for it in vain.
+revive_earlier() {
+    local other
+    for other in "${PROCESSES[@]}"; do
+        [ "$other" != "$1" ] || return 0
+        process_wanted "$other" || continue
+        process_alive "$other" && continue
+        note "$other ended while $1 was starting; starting it again"
+        start_process "$other"
+    done
+}
+
 start_process() {
-    local name=$1 begin limit next_note=5000 elapsed
+    local name=$1 begin limit next_note=5000 next_look=1000 elapsed
     begin=$(now_ms)
     limit=$(start_seconds_max "$name")
     launch_process "$name"
@@ -184,6 +196,10 @@ start_process() {
         if [ "$elapsed" -gt $((limit * 1000)) ]; then
             last_lines "$name"
             fail "$name is not ready after $limit s; it is left running for a look"
+        fi
+        if [ "$elapsed" -gt "$next_look" ]; then
+            revive_earlier "$name"
+            next_look=$((elapsed + 1000))
         fi
         if [ "$elapsed" -gt "$next_note" ]; then
             note "$name: not ready yet after $((elapsed / 1000)) s"
