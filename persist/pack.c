@@ -31,6 +31,7 @@
 
 #define PACK_LEVEL	    6
 #define PACK_POLL_MS	    250
+#define PACK_PAUSE_MS	    20 /* after a block, while nobody waits for the segment */
 #define PACK_RETRY_NS	    UINT64_C(60000000000) /* after a failure */
 #define DROP_INTERVAL_NS    UINT64_C(60000000000)
 #define IO_PRIORITY_LOWEST  ((2 << 13) | 7) /* best effort, level 7 */
@@ -79,6 +80,19 @@ write_all(int fd, const void *bytes, size_t length, off_t at)
 	return 0;
 }
 
+/*
+ * Packing comes in bursts of a whole segment. Spread it out, so that it takes a little of a CPU all
+ * the time and not all of it now and then; but not when the writer gains on it.
+ */
+static void
+pause_if_ahead(const struct packing *p)
+{
+	uint64_t active = atomic_load(&p->journal->active_segment);
+
+	if (active <= p->number + 1 && !atomic_load(&p->journal->pack_stop))
+		nanosleep(&(struct timespec){.tv_nsec = PACK_PAUSE_MS * 1000000L}, NULL);
+}
+
 static int
 end_block(struct packing *p)
 {
@@ -103,6 +117,7 @@ end_block(struct packing *p)
 	p->header.unpacked_bytes += open->unpacked_length;
 	p->header.block_count++;
 	*open = (struct hb_packed_block){0};
+	pause_if_ahead(p);
 	return rc;
 }
 
