@@ -24,7 +24,7 @@
 #include "base/clock.h"
 #include "perf/load.h"
 
-#define REQUESTS	400
+#define REQUESTS	300
 #define RATE_PER_S	1000.0
 #define CONNECTIONS	4
 #define STALL_AT	100
