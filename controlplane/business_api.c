@@ -12,8 +12,8 @@
 
 #define ASKED_LIMIT_DEFAULT 100
 
-/* @return the caller's key, or NULL with the refusal in `reply` */
-static const struct hb_business_key *
+/* @return the id of the caller's key, or NULL with the refusal in `reply` */
+static const char *
 signed_by(const struct hb_http_request *request, struct hb_http_reply *reply)
 {
 	const struct hb_control *control = request->context;
@@ -25,12 +25,11 @@ signed_by(const struct hb_http_request *request, struct hb_http_reply *reply)
 		.signature = hb_http_header(request, "X-HB-Signature"),
 		.body = request->body,
 		.body_bytes = request->body_bytes};
-	const struct hb_business_key *key = NULL;
 	enum hb_signature_result result =
-		hb_signature_check(&control->signatures, &what, hb_wall_ns() / 1000000000, &key);
+		hb_signature_check(&control->signatures, &what, hb_wall_ns() / 1000000000);
 
 	if (result == HB_SIGNATURE_OK)
-		return key;
+		return what.key_id;
 	if (result == HB_SIGNATURE_BUSY)
 		hb_http_error(reply, 503, "busy", "%s", hb_signature_message(result));
 	else
@@ -42,10 +41,10 @@ static void
 run_signed(const struct hb_command *command, const struct hb_http_request *request,
 	struct hb_http_reply *reply)
 {
-	const struct hb_business_key *key = signed_by(request, reply);
+	const char *key_id = signed_by(request, reply);
 
-	if (key)
-		hb_command_run(command, key->id, request, reply);
+	if (key_id)
+		hb_command_run(command, key_id, request, reply);
 }
 
 void

@@ -3,7 +3,7 @@
  * @file
  * The secrets of business systems: key/business.keys, lines `key-id hex-secret`, `#` comments.
  *
- * Read once at start; a changed file takes effect with a restart. The table owns the secrets and
+ * Read at start and again on SIGHUP. The table owns the secrets and
  * wipes them when it is freed.
  */
 #ifndef HB_CONTROLPLANE_BUSINESS_KEYS_H

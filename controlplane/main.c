@@ -3,8 +3,9 @@
  * hongbao-control: the control plane of a node.
  *
  * Threads: one that owns the way to the engine, one for jobs, one per HTTP connection; this one
- * waits for SIGTERM. It starts without dataplane, persist or MySQL and answers what does not need
- * them. Nothing it holds in memory is a promise: if it dies, callers ask again.
+ * waits for SIGTERM, and reads the business keys again on SIGHUP. It starts without dataplane,
+ * persist or MySQL and answers what does not need them. Nothing it holds in memory is a promise: if
+ * it dies, callers ask again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -106,19 +107,33 @@ load_keys(struct hb_business_keys **keys, char error[256])
 	return hb_business_keys_load(keys, path, error);
 }
 
+/* On SIGHUP: keys that cannot be read change nothing. */
+static void
+reload_keys(void)
+{
+	struct hb_business_keys *keys = NULL;
+	char error[256] = "";
+
+	if (load_keys(&keys, error) != 0) {
+		hb_log(HB_LOG_ERROR, "keys_not_reloaded", "error=\"%s\"", error);
+		return;
+	}
+	hb_log(HB_LOG_INFO, "keys_reloaded", "count=%u", keys->count);
+	hb_signature_keys_swap(&control.signatures, keys);
+}
+
 static int
-start(struct hb_business_keys **keys, char error[256])
+start(char error[256])
 {
 	char path[HB_PATH_MAX];
 	int result = lock_node(error);
 
 	if (result == 0)
-		result = load_keys(keys, error);
+		result = load_keys(&control.signatures.keys, error);
 	if (result != 0)
 		return result;
 	snprintf(error, 256, "no memory or no threads");
 	control.started_ns = hb_wall_ns();
-	control.signatures.keys = *keys;
 	control.signatures.started_s = control.started_ns / 1000000000;
 	hb_path(control.persist.socket_path, config.node_directory, HB_PATH_PERSIST_ADMIN_SOCKET);
 	hb_path(path, config.node_directory, HB_PATH_DATAPLANE_SOCKET);
@@ -139,7 +154,7 @@ start(struct hb_business_keys **keys, char error[256])
 
 /* In the reverse order; each part waits for the calls that are in it. */
 static void
-stop(struct hb_business_keys *keys)
+stop(void)
 {
 	hb_http_stop(control.http_server);
 	hb_http_stop(control.admin_server);
@@ -147,13 +162,12 @@ stop(struct hb_business_keys *keys)
 	hb_engine_stop(control.engine);
 	hb_reads_destroy(control.reads);
 	hb_nonce_cache_destroy(control.signatures.nonces);
-	hb_business_keys_free(keys);
+	hb_signature_keys_swap(&control.signatures, NULL);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct hb_business_keys *keys = NULL;
 	char error[256] = "";
 	sigset_t signals;
 	int number;
@@ -165,15 +179,17 @@ main(int argc, char **argv)
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread, so that all inherit it */
-	if (start(&keys, error) != 0) {
+	if (start(error) != 0) {
 		exit_code = fail(error);
 	} else {
 		hb_log(HB_LOG_INFO, "ready", "version=%s node=%d", HB_VERSION,
 			(int)config.node_number);
-		sigwait(&signals, &number);
+		while (sigwait(&signals, &number) == 0 && number == SIGHUP)
+			reload_keys();
 		hb_log(HB_LOG_INFO, "stopping", "signal=%d", number);
 	}
-	stop(keys);
+	stop();
 	return exit_code;
 }

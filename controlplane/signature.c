@@ -13,6 +13,7 @@
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <urcu-bp.h>
 
 #include "controlplane/json_fields.h"
 
@@ -98,12 +99,12 @@ in_time(const struct hb_signature_checker *checker, uint64_t timestamp_s, uint64
 }
 
 static enum hb_signature_result
-remember(const struct hb_signature_checker *checker, const struct hb_business_key *key,
-	const char *nonce, uint64_t now_s)
+remember(const struct hb_signature_checker *checker, const char *key_id, const char *nonce,
+	uint64_t now_s)
 {
 	char text[HB_BUSINESS_KEY_ID_MAX + 1 + HB_NONCE_LENGTH_MAX + 1];
 	uint8_t digest[DIGEST_BYTES];
-	int length = snprintf(text, sizeof(text), "%s %s", key->id, nonce);
+	int length = snprintf(text, sizeof(text), "%s %s", key_id, nonce);
 
 	if (!EVP_Digest(text, (size_t)length, digest, NULL, EVP_sha256(), NULL))
 		return HB_SIGNATURE_BUSY;
@@ -117,28 +118,51 @@ remember(const struct hb_signature_checker *checker, const struct hb_business_ke
 	}
 }
 
-enum hb_signature_result
-hb_signature_check(const struct hb_signature_checker *checker,
-	const struct hb_signed_request *request, uint64_t now_s, const struct hb_business_key **key)
+/* Is it signed with the key it names? The keys stay while we are in here. */
+static enum hb_signature_result
+check_signature(const struct hb_signature_checker *checker, const struct hb_signed_request *request)
 {
 	char expected[HB_SIGNATURE_HEX_LENGTH + 1];
-	const struct hb_business_key *found;
+	const struct hb_business_keys *keys = rcu_dereference(checker->keys);
+	const struct hb_business_key *key =
+		keys == NULL ? NULL : hb_business_key_find(keys, request->key_id);
+
+	if (key == NULL)
+		return HB_SIGNATURE_KEY;
+	if (hb_signature_make(expected, key, request) != 0)
+		return HB_SIGNATURE_BUSY;
+	if (CRYPTO_memcmp(expected, request->signature, HB_SIGNATURE_HEX_LENGTH) != 0)
+		return HB_SIGNATURE_WRONG;
+	return HB_SIGNATURE_OK;
+}
+
+enum hb_signature_result
+hb_signature_check(const struct hb_signature_checker *checker,
+	const struct hb_signed_request *request, uint64_t now_s)
+{
+	enum hb_signature_result result;
 	uint64_t timestamp_s;
 
 	if (!well_formed(request) ||
 		!hb_decimal_parse(request->timestamp, TIMESTAMP_MAX, &timestamp_s))
 		return HB_SIGNATURE_MISSING;
-	found = hb_business_key_find(checker->keys, request->key_id);
-	if (!found)
-		return HB_SIGNATURE_KEY;
-	if (hb_signature_make(expected, found, request) != 0)
-		return HB_SIGNATURE_BUSY;
-	if (CRYPTO_memcmp(expected, request->signature, HB_SIGNATURE_HEX_LENGTH) != 0)
-		return HB_SIGNATURE_WRONG;
+	rcu_read_lock();
+	result = check_signature(checker, request);
+	rcu_read_unlock();
+	if (result != HB_SIGNATURE_OK)
+		return result;
 	if (!in_time(checker, timestamp_s, now_s))
 		return HB_SIGNATURE_TIMESTAMP;
-	*key = found;
-	return remember(checker, found, request->nonce, now_s);
+	return remember(checker, request->key_id, request->nonce, now_s);
+}
+
+void
+hb_signature_keys_swap(struct hb_signature_checker *checker, struct hb_business_keys *keys)
+{
+	struct hb_business_keys *old = rcu_xchg_pointer(&checker->keys, keys);
+
+	synchronize_rcu();
+	hb_business_keys_free(old);
 }
 
 const char *

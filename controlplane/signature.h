@@ -25,7 +25,7 @@
 #define HB_SIGNATURE_HEX_LENGTH 64
 
 struct hb_signature_checker {
-	const struct hb_business_keys *keys;
+	struct hb_business_keys *keys; /* swapped by hb_signature_keys_swap; read under RCU */
 	struct hb_nonce_cache *nonces;
 	uint64_t started_s; /* Unix seconds; older signatures are refused */
 };
@@ -57,13 +57,17 @@ int hb_signature_make(char out[HB_SIGNATURE_HEX_LENGTH + 1], const struct hb_bus
 	const struct hb_signed_request *request);
 
 /**
- * Check a request. Thread safe.
+ * Check a request. Thread safe, also while the keys are swapped.
  * @param now_s Unix seconds
- * @param key set when the result is OK
  */
 enum hb_signature_result hb_signature_check(const struct hb_signature_checker *checker,
-	const struct hb_signed_request *request, uint64_t now_s,
-	const struct hb_business_key **key);
+	const struct hb_signed_request *request, uint64_t now_s);
+
+/**
+ * Take other keys from now on, NULL: none. Returns when no check uses the old ones any more, and
+ * frees them. One caller at a time.
+ */
+void hb_signature_keys_swap(struct hb_signature_checker *checker, struct hb_business_keys *keys);
 
 /** One sentence for the caller. */
 const char *hb_signature_message(enum hb_signature_result result);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "controlplane/signature.h"
@@ -72,22 +73,18 @@ static void
 a_right_request_is_accepted_once(void **state)
 {
 	char signature[HB_SIGNATURE_HEX_LENGTH + 1];
-	const struct hb_business_key *key = NULL;
 	struct hb_signed_request request = example();
 
 	(void)state;
 	sign(&request, signature);
-	assert_int_equal(hb_signature_check(&checker, &request, NOW_S, &key), HB_SIGNATURE_OK);
-	assert_ptr_equal(key, &keys.key[0]);
-	assert_int_equal(
-		hb_signature_check(&checker, &request, NOW_S + 1, &key), HB_SIGNATURE_REPLAYED);
+	assert_int_equal(hb_signature_check(&checker, &request, NOW_S), HB_SIGNATURE_OK);
+	assert_int_equal(hb_signature_check(&checker, &request, NOW_S + 1), HB_SIGNATURE_REPLAYED);
 }
 
 static void
 every_part_is_covered(void **state)
 {
 	char signature[HB_SIGNATURE_HEX_LENGTH + 1];
-	const struct hb_business_key *key = NULL;
 	struct hb_signed_request request = example();
 
 	(void)state;
@@ -101,43 +98,38 @@ every_part_is_covered(void **state)
 		changed.nonce = part == 3 ? "0123456789abcdeg" : request.nonce;
 		changed.body = part == 4 ? "[]" : request.body;
 		changed.body_bytes = part == 5 ? 1 : request.body_bytes;
-		assert_int_equal(
-			hb_signature_check(&checker, &changed, NOW_S, &key), HB_SIGNATURE_WRONG);
+		assert_int_equal(hb_signature_check(&checker, &changed, NOW_S), HB_SIGNATURE_WRONG);
 	}
 	/* None of the refused ones used up the nonce. */
-	assert_int_equal(hb_signature_check(&checker, &request, NOW_S, &key), HB_SIGNATURE_OK);
+	assert_int_equal(hb_signature_check(&checker, &request, NOW_S), HB_SIGNATURE_OK);
 }
 
 static void
 the_time_window_is_300_seconds_both_ways(void **state)
 {
 	char signature[HB_SIGNATURE_HEX_LENGTH + 1];
-	const struct hb_business_key *key = NULL;
 	struct hb_signed_request request = example();
 
 	(void)state;
 	sign(&request, signature);
 	assert_int_equal(
-		hb_signature_check(&checker, &request, NOW_S + 301, &key), HB_SIGNATURE_TIMESTAMP);
+		hb_signature_check(&checker, &request, NOW_S + 301), HB_SIGNATURE_TIMESTAMP);
 	assert_int_equal(
-		hb_signature_check(&checker, &request, NOW_S - 301, &key), HB_SIGNATURE_TIMESTAMP);
-	assert_int_equal(
-		hb_signature_check(&checker, &request, NOW_S + 300, &key), HB_SIGNATURE_OK);
+		hb_signature_check(&checker, &request, NOW_S - 301), HB_SIGNATURE_TIMESTAMP);
+	assert_int_equal(hb_signature_check(&checker, &request, NOW_S + 300), HB_SIGNATURE_OK);
 }
 
 static void
 a_request_from_before_the_start_is_refused(void **state)
 {
 	char signature[HB_SIGNATURE_HEX_LENGTH + 1];
-	const struct hb_business_key *key = NULL;
 	struct hb_signed_request request = example();
 
 	(void)state;
 	request.timestamp = "1795420799";
 	sign(&request, signature);
 	checker.started_s = NOW_S;
-	assert_int_equal(
-		hb_signature_check(&checker, &request, NOW_S, &key), HB_SIGNATURE_TIMESTAMP);
+	assert_int_equal(hb_signature_check(&checker, &request, NOW_S), HB_SIGNATURE_TIMESTAMP);
 	checker.started_s = NOW_S - 1000;
 }
 
@@ -145,7 +137,6 @@ static void
 malformed_headers_are_refused(void **state)
 {
 	char signature[HB_SIGNATURE_HEX_LENGTH + 1];
-	const struct hb_business_key *key = NULL;
 	struct hb_signed_request request = example();
 
 	(void)state;
@@ -161,10 +152,33 @@ malformed_headers_are_refused(void **state)
 					    : request.nonce;
 		changed.signature = part == 6 ? NULL : part == 7 ? "abc" : request.signature;
 		assert_int_equal(
-			hb_signature_check(&checker, &changed, NOW_S, &key), HB_SIGNATURE_MISSING);
+			hb_signature_check(&checker, &changed, NOW_S), HB_SIGNATURE_MISSING);
 	}
 	request.key_id = "other";
-	assert_int_equal(hb_signature_check(&checker, &request, NOW_S, &key), HB_SIGNATURE_KEY);
+	assert_int_equal(hb_signature_check(&checker, &request, NOW_S), HB_SIGNATURE_KEY);
+}
+
+static void
+other_keys_count_from_the_swap_on(void **state)
+{
+	struct hb_signature_checker own = {.started_s = NOW_S - 1000, .nonces = checker.nonces};
+	struct hb_business_keys *first = calloc(1, sizeof(*first));
+	struct hb_business_keys *second = calloc(1, sizeof(*second));
+	char signature[HB_SIGNATURE_HEX_LENGTH + 1];
+	struct hb_signed_request request = example();
+
+	(void)state;
+	assert_true(first != NULL && second != NULL);
+	*first = keys;
+	*second = keys;
+	memcpy(second->key[0].id, "next", 5);
+	sign(&request, signature);
+	assert_int_equal(hb_signature_check(&own, &request, NOW_S), HB_SIGNATURE_KEY);
+	hb_signature_keys_swap(&own, first);
+	assert_int_equal(hb_signature_check(&own, &request, NOW_S), HB_SIGNATURE_OK);
+	hb_signature_keys_swap(&own, second);
+	assert_int_equal(hb_signature_check(&own, &request, NOW_S), HB_SIGNATURE_KEY);
+	hb_signature_keys_swap(&own, NULL);
 }
 
 int
@@ -181,6 +195,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 			a_request_from_before_the_start_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(malformed_headers_are_refused, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			other_keys_count_from_the_swap_on, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
