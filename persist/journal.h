@@ -43,6 +43,7 @@ struct hb_pool {
 	uint64_t recycle[HB_RECYCLE_MAX]; /* numbers of raw files that are packed */
 	uint32_t recycle_count;
 	uint64_t count_next_ns; /* the thread's own: when files are counted again */
+	uint64_t looked_ns;	/* and when it looked at the volume */
 	char fault[160];	/* why no segment can be made, "" when one can */
 };
 
@@ -171,6 +172,11 @@ int hb_frame_write(struct hb_journal *journal, const _Atomic bool *stop);
 /** Make the first segments and start the thread. @return 0 or -errno with `error` */
 int hb_pool_start(struct hb_journal *journal, char error[HB_JOURNAL_ERROR_BYTES]);
 void hb_pool_stop(struct hb_journal *journal);
+/**
+ * One turn of the thread: once a second the volume and the hint, then at most one segment.
+ * @return true when a segment was made
+ */
+bool hb_pool_turn(struct hb_journal *journal);
 /** Wait until segment `number` is ready. @return false when `stop` became true first */
 bool hb_pool_wait(struct hb_journal *journal, uint64_t number, const _Atomic bool *stop);
 /** Give a raw segment whose packed file is complete to the pool, or remove it. */

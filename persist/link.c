@@ -238,7 +238,6 @@ recover_state(
 {
 	struct hb_capacity capacity = hb_capacity_from_config(&persist->config);
 	struct hb_journal *journal = &persist->journal;
-	struct hb_journal_reader *reader = NULL;
 	struct hb_snapshot_header header;
 	struct hb_replay_result result;
 	uint64_t begun_ns = hb_mono_ns(), limit = hb_committed_seq(&journal->commit);
@@ -249,15 +248,8 @@ recover_state(
 			"no memory for the state: %s: lower the capacity.* options", strerror(-rc));
 		return rc;
 	}
-	rc = hb_journal_reader_open(&reader, journal->directory, error);
-	if (rc != 0)
-		return rc;
-	hb_journal_reader_limit(reader, limit);
-	rc = hb_snapshot_load_newest(
-		journal->directory, limit, journal->superblock.stream_id, state, &header, error);
-	if (rc == 0)
-		rc = hb_replay(reader, state, &header, &result, NULL, NULL, error);
-	hb_journal_reader_close(reader);
+	rc = hb_state_rebuild(journal->directory, limit, journal->superblock.stream_id, state,
+		&header, &result, error);
 	if (rc != 0)
 		return rc;
 	atomic_fetch_add(&persist->recoveries, 1);
@@ -330,17 +322,8 @@ greet_resume(struct hb_persist *persist, int fd, struct greeting *greeting,
 	char why[160] = "";
 	int rc;
 
-	/* a state that a later one has replaced may not go on */
-	if (greeting->hello.epoch != journal->superblock.state_epoch) {
-		snprintf(error, HB_JOURNAL_ERROR_BYTES,
-			"this state is of epoch %llu, but the journal went on with a state of "
-			"epoch "
-			"%llu: start the dataplane afresh",
-			(unsigned long long)greeting->hello.epoch,
-			(unsigned long long)journal->superblock.state_epoch);
-		return -ESTALE;
-	}
-	rc = hb_session_resume(session, greeting->fds[greeting->fd_count - 1], why);
+	rc = hb_session_resume(
+		session, greeting->fds[greeting->fd_count - 1], greeting->hello.epoch, why);
 	greeting->fd_count--;
 	if (rc != 0) {
 		snprintf(error, HB_JOURNAL_ERROR_BYTES, "%s", why);

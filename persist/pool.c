@@ -305,12 +305,27 @@ wait_for_work(struct hb_pool *pool)
 	pthread_mutex_unlock(&pool->lock);
 }
 
+bool
+hb_pool_turn(struct hb_journal *journal)
+{
+	struct hb_pool *pool = &journal->pool;
+
+	if (hb_mono_ns() - pool->looked_ns >= LOOK_INTERVAL_NS) {
+		pool->looked_ns = hb_mono_ns();
+		look_at_volume(journal);
+		if (hb_committed_seq(&journal->commit) != journal->superblock.durable_seq &&
+			hb_journal_write_hint(journal) != 0)
+			hb_log(HB_LOG_ERROR, "superblock_not_written", "error=\"%s\"",
+				strerror(errno));
+	}
+	return make_ready(journal, false);
+}
+
 static void *
 pool_main(void *argument)
 {
 	struct hb_journal *journal = argument;
 	struct hb_pool *pool = &journal->pool;
-	uint64_t looked_ns = 0;
 
 	for (;;) {
 		bool stop;
@@ -320,15 +335,7 @@ pool_main(void *argument)
 		pthread_mutex_unlock(&pool->lock);
 		if (stop)
 			return NULL;
-		if (hb_mono_ns() - looked_ns >= LOOK_INTERVAL_NS) {
-			looked_ns = hb_mono_ns();
-			look_at_volume(journal);
-			if (hb_committed_seq(&journal->commit) != journal->superblock.durable_seq &&
-				hb_journal_write_hint(journal) != 0)
-				hb_log(HB_LOG_ERROR, "superblock_not_written", "error=\"%s\"",
-					strerror(errno));
-		}
-		if (!make_ready(journal, false))
+		if (!hb_pool_turn(journal))
 			wait_for_work(pool);
 	}
 }

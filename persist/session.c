@@ -97,10 +97,31 @@ check_resumed_ring(struct hb_session *session, uint32_t number, char error[160])
 	return 0;
 }
 
-int
-hb_session_resume(struct hb_session *session, int fd, char error[160])
+/* a state that a later one has replaced may not go on */
+static int
+check_epoch(const struct hb_session *session, uint64_t epoch, char error[160])
 {
-	int rc = hb_segment_attach(&session->segment, fd, HB_SEGMENT_JOURNAL, true, error);
+	uint64_t state_epoch = session->journal->superblock.state_epoch;
+
+	if (epoch == state_epoch)
+		return 0;
+	snprintf(error, 160,
+		"this state is of epoch %llu, but the journal went on with a state of epoch %llu: "
+		"start the dataplane afresh",
+		(unsigned long long)epoch, (unsigned long long)state_epoch);
+	return -ESTALE;
+}
+
+int
+hb_session_resume(struct hb_session *session, int fd, uint64_t epoch, char error[160])
+{
+	int rc = check_epoch(session, epoch, error);
+
+	if (rc != 0) {
+		close(fd);
+		return rc;
+	}
+	rc = hb_segment_attach(&session->segment, fd, HB_SEGMENT_JOURNAL, true, error);
 
 	if (rc != 0) {
 		session->segment.fd = -1;

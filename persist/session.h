@@ -45,12 +45,13 @@ void hb_session_init(struct hb_session *session, struct hb_journal *journal);
 int hb_session_fresh(struct hb_session *session);
 
 /**
- * Take rings back from a dataplane that lives. Refused when records are missing between the disk
- * and the rings, or when they differ.
+ * Take rings back from a dataplane that lives. Refused when the journal went on with a later state,
+ * when records are missing between the disk and the rings, or when they differ.
  * @param fd of the segment; taken in any case
- * @return 0, -EPROTO or -errno with `error`
+ * @param epoch of the state that the dataplane has
+ * @return 0, -ESTALE, -EPROTO or -errno with `error`
  */
-int hb_session_resume(struct hb_session *session, int fd, char error[160]);
+int hb_session_resume(struct hb_session *session, int fd, uint64_t epoch, char error[160]);
 
 /** Start the writer thread. @return 0 or -errno */
 int hb_session_start(struct hb_session *session);

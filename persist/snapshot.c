@@ -627,6 +627,24 @@ hb_replay(struct hb_journal_reader *reader, struct hb_state *state,
 	return rc;
 }
 
+int
+hb_state_rebuild(const char *directory, uint64_t limit, const uint8_t stream_id[16],
+	struct hb_state *state, struct hb_snapshot_header *header, struct hb_replay_result *result,
+	char error[HB_JOURNAL_ERROR_BYTES])
+{
+	struct hb_journal_reader *reader;
+	int rc = hb_journal_reader_open(&reader, directory, error);
+
+	if (rc != 0)
+		return rc;
+	hb_journal_reader_limit(reader, limit);
+	rc = hb_snapshot_load_newest(directory, limit, stream_id, state, header, error);
+	if (rc == 0)
+		rc = hb_replay(reader, state, header, result, NULL, NULL, error);
+	hb_journal_reader_close(reader);
+	return rc;
+}
+
 /* ---- the job ---- */
 
 static void

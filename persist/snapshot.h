@@ -85,6 +85,15 @@ int hb_replay(struct hb_journal_reader *reader, struct hb_state *state,
 	void *context, char error[HB_JOURNAL_ERROR_BYTES]);
 
 /**
+ * The newest verified snapshot and the journal behind it up to `limit`, into a new, empty state.
+ * @param header of the snapshot used, header->seq = 0 when there was none
+ * @return 0 or -errno with `error`, as hb_snapshot_load_newest and hb_replay
+ */
+int hb_state_rebuild(const char *directory, uint64_t limit, const uint8_t stream_id[16],
+	struct hb_state *state, struct hb_snapshot_header *header, struct hb_replay_result *result,
+	char error[HB_JOURNAL_ERROR_BYTES]);
+
+/**
  * One run of the snapshot job: newest verified snapshot, replay to the durable sequence, write,
  * verify, keep snapshot.keep.
  * @return 0 (also when nothing is new), or -errno after logging why

@@ -380,7 +380,9 @@ a_resumed_session_skips_what_is_on_disk_and_goes_on(void **state)
 
 	assert_int_equal(fixture_open(&f), 0);
 	hb_session_init(&next, &f.journal);
-	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd), error), 0);
+	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd),
+				 f.journal.superblock.state_epoch, error),
+		0);
 	while (hb_session_turn(&next) > 0)
 		;
 	assert_int_equal(atomic_load(&f.journal.gauges.skipped), 7);
@@ -412,8 +414,16 @@ rings_that_do_not_continue_the_disk_are_refused(void **state)
 	produce(&f, &p, 4, 1);
 	hb_session_close(&session);
 	hb_session_init(&next, &f.journal);
-	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd), error), -EPROTO);
+	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd),
+				 f.journal.superblock.state_epoch, error),
+		-EPROTO);
 	assert_non_null(strstr(error, "ring 4 begins with core sequence 4"));
+	hb_session_close(&next);
+	hb_session_init(&next, &f.journal);
+	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd),
+				 f.journal.superblock.state_epoch + 1, error),
+		-ESTALE);
+	assert_non_null(strstr(error, "start the dataplane afresh"));
 	hb_session_close(&next);
 	produce_close(&p);
 	fixture_end(&f);
