@@ -78,6 +78,7 @@ static struct sim_numbers numbers;
 static struct hb_ring_end request_end[SIM_CLIENTS][SIM_LCORES_MAX];
 static struct hb_ring_end reply_end[SIM_CLIENTS][SIM_LCORES_MAX];
 static uint64_t token_counter;
+static bool attached;
 
 void sim_clients_attached(struct hb_ring (*requests)[SIM_LCORES_MAX],
 	uint8_t *(*request_bytes)[SIM_LCORES_MAX], struct hb_ring (*replies)[SIM_LCORES_MAX],
@@ -89,6 +90,7 @@ sim_clients_attached(struct hb_ring (*requests)[SIM_LCORES_MAX],
 	uint8_t *(*reply_bytes)[SIM_LCORES_MAX])
 {
 	sim_clients_hung_up();
+	attached = true;
 	for (uint32_t c = 0; c < SIM_CLIENTS; c++) {
 		for (uint32_t l = 0; l < node.lcore_count; l++) {
 			const struct hb_client_slot *slot = &node.slots[c];
@@ -112,6 +114,7 @@ sim_clients_reset(void)
 	asked_count = 1; /* 0 means none */
 	packet_count = 0;
 	waiting = 0;
+	attached = false;
 	token_counter = 0;
 	for (uint32_t i = 0; i < USERS; i++)
 		users[i].account = 1000 + i * 37 + sim_below(37);
@@ -132,6 +135,7 @@ sim_clients_waiting(void)
 void
 sim_clients_hung_up(void)
 {
+	attached = false;
 	for (uint32_t i = 1; waiting > 0 && i < asked_count; i++) {
 		if (asked[i].state != ASKED_WAITING)
 			continue;
@@ -421,7 +425,7 @@ ask_one(void)
 void
 sim_clients_ask(uint32_t burst)
 {
-	for (uint32_t i = 0; i < burst && waiting < IN_FLIGHT_MAX; i++)
+	for (uint32_t i = 0; attached && i < burst && waiting < IN_FLIGHT_MAX; i++)
 		ask_one();
 }
 
@@ -546,7 +550,7 @@ sim_clients_listen(void)
 {
 	uint32_t count = 0;
 
-	for (uint32_t c = 0; c < SIM_CLIENTS; c++) {
+	for (uint32_t c = 0; attached && c < SIM_CLIENTS; c++) {
 		for (uint32_t l = 0; l < node.lcore_count; l++) {
 			struct hb_ring_end *end = &reply_end[c][l];
 			void *at = NULL;
@@ -691,7 +695,6 @@ key_of(const struct asked *a)
 	case HB_OP_ACCOUNT_OPEN:
 		return a->frame.open.idempotency_key;
 	case HB_OP_ORDER_OPEN:
-	case HB_OP_CREDIT:
 		return a->frame.order.idempotency_key;
 	case HB_OP_PACKET_CREATE:
 		return a->frame.create.idempotency_key;
@@ -702,26 +705,51 @@ key_of(const struct asked *a)
 	}
 }
 
+/* The order is the key of its credit. */
+static void
+expect_credit(const struct hb_partition *p, const struct asked *a, struct expected *expected)
+{
+	const struct hb_idempotency_entry *entry =
+		hb_idempotency_find(p, a->frame.order.idempotency_key);
+	const struct hb_order *order = entry == NULL ? NULL : hb_order_find(p, entry->result);
+
+	if (order != NULL && order->state == HB_ORDER_DONE)
+		expected->available_fen[a->user] += a->frame.order.amount_fen;
+}
+
+static void
+check_told_credit(const struct hb_partition *p, const struct asked *a)
+{
+	const struct hb_order *order = hb_order_find(p, a->frame.order.order_stamp);
+
+	if (a->acknowledged && (order == NULL || order->state != HB_ORDER_DONE))
+		sim_violation("a credit of %lld fen was acknowledged and is gone",
+			(long long)a->frame.order.amount_fen);
+}
+
 /* Commands: what was acknowledged is there; what is there counts, told or not. */
 static void
 expect_commands(const struct hb_state *state, struct expected *expected)
 {
 	for (uint32_t i = 1; i < asked_count; i++) {
 		const struct asked *a = &asked[i];
+		const struct hb_partition *p =
+			&state->partition[hb_partition_of(a->frame.head.target)];
 		const uint8_t *key = key_of(a);
 		const struct hb_idempotency_entry *entry;
 
+		if (a->frame.head.operation == HB_OP_CREDIT)
+			check_told_credit(p, a);
 		if (key == NULL)
 			continue;
-		entry = hb_idempotency_find(
-			&state->partition[hb_partition_of(a->frame.head.target)], key);
+		entry = hb_idempotency_find(p, key);
 		if (entry == NULL && a->acknowledged)
 			sim_violation("command %u (operation %u) was acknowledged and is gone", i,
 				a->frame.head.operation);
 		if (entry == NULL)
 			continue;
-		if (a->frame.head.operation == HB_OP_CREDIT)
-			expected->available_fen[a->user] += a->frame.order.amount_fen;
+		if (a->frame.head.operation == HB_OP_ORDER_OPEN)
+			expect_credit(p, a, expected);
 		if (a->frame.head.operation != HB_OP_TRANSFER)
 			continue;
 		if (a->acknowledged && entry->result != a->stamp)

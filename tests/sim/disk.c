@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/crc32c.h"
 #include "persist/journal_format.h"
 #include "persist/journal_frame.h"
 #include "tests/sim/wrapped.h"
@@ -83,6 +84,7 @@ static struct {
 	struct list lists[LISTS_MAX];
 	int newest_file; /* where the newest durable frame lies */
 	uint64_t newest_offset;
+	uint64_t next_seq; /* of the frame that is durable next */
 	void (*during_write)(bool slow);
 	sim_durable_fn *durable_record;
 } disk;
@@ -309,6 +311,7 @@ sim_disk_reset(void (*during_write)(bool slow), sim_durable_fn *durable)
 	memset(&disk, 0, sizeof(disk));
 	memset(&disk_plan, 0, sizeof(disk_plan));
 	disk.newest_file = -1;
+	disk.next_seq = 1;
 	disk.during_write = during_write;
 	disk.durable_record = durable;
 }
@@ -459,6 +462,60 @@ write_partly(struct file *file, uint64_t at, const uint8_t *from, uint64_t lengt
 		at += piece;
 		from += piece;
 		length -= piece;
+	}
+}
+
+/* ---- what is durable ---- */
+
+static void
+tell_records(int file, uint64_t at, const struct hb_journal_frame *frame)
+{
+	const uint8_t *record = (const uint8_t *)frame + HB_JOURNAL_FRAME_HEADER_BYTES;
+
+	disk.newest_file = file;
+	disk.newest_offset = at;
+	disk.next_seq = frame->first_seq + frame->record_count;
+	for (uint32_t i = 0; i < frame->record_count; i++) {
+		disk.durable_record(record);
+		record += ((const struct hb_record *)(const void *)record)->length;
+	}
+}
+
+static void
+copy_durable(const struct file *file, uint64_t at, uint8_t *to, uint64_t length)
+{
+	for (; length > 0; at += BLOCK_BYTES, to += BLOCK_BYTES, length -= BLOCK_BYTES) {
+		const uint8_t *from = file->blocks[at / BLOCK_BYTES].durable;
+
+		if (from == NULL)
+			memset(to, 0, BLOCK_BYTES);
+		else
+			memcpy(to, from, BLOCK_BYTES);
+	}
+}
+
+/*
+ * Frames that a write left behind when its process died become durable when recovery syncs their
+ * file: they are told then.
+ */
+static void
+tell_file(int number)
+{
+	static _Alignas(8) uint8_t bytes[HB_JOURNAL_FRAME_BYTES_MAX];
+	const struct hb_journal_frame *frame = (const void *)bytes;
+	const struct file *file = &disk.files[number];
+
+	for (uint32_t i = 0; i < file->block_end; i++) {
+		if (file->blocks[i].durable == NULL)
+			continue;
+		memcpy(bytes, file->blocks[i].durable, sizeof(*frame));
+		if (frame->magic != HB_JOURNAL_FRAME_MAGIC || frame->first_seq != disk.next_seq ||
+			frame->frame_length > sizeof(bytes) ||
+			(uint64_t)i * BLOCK_BYTES + frame->frame_length > file->bytes_durable)
+			continue;
+		copy_durable(file, (uint64_t)i * BLOCK_BYTES, bytes, frame->frame_length);
+		if (hb_crc32c(bytes + sizeof(*frame), frame->payload_length) == frame->payload_crc)
+			tell_records(number, (uint64_t)i * BLOCK_BYTES, frame);
 	}
 }
 
@@ -665,22 +722,6 @@ __wrap_pwrite64(int fd, const void *bytes, size_t length, off_t at)
 	return (ssize_t)length;
 }
 
-static void
-tell_records(const struct descriptor *d, uint64_t at, const uint8_t *bytes, size_t length)
-{
-	const struct hb_journal_frame *frame = (const void *)bytes;
-	const uint8_t *record = bytes + HB_JOURNAL_FRAME_HEADER_BYTES;
-
-	if (length < BLOCK_BYTES || frame->magic != HB_JOURNAL_FRAME_MAGIC)
-		return;
-	disk.newest_file = d->file;
-	disk.newest_offset = at;
-	for (uint32_t i = 0; i < frame->record_count; i++) {
-		disk.durable_record(record);
-		record += ((const struct hb_record *)(const void *)record)->length;
-	}
-}
-
 ssize_t
 __wrap_pwritev64v2(int fd, const struct iovec *part, int count, off_t offset, int flags)
 {
@@ -714,7 +755,10 @@ __wrap_pwritev64v2(int fd, const struct iovec *part, int count, off_t offset, in
 	write_bytes(file_of(fd), at, bytes, part->iov_len);
 	if ((flags & RWF_DSYNC) != 0) {
 		sync_range(file_of(fd), at, part->iov_len);
-		tell_records(d, at, bytes, part->iov_len);
+		if (part->iov_len >= BLOCK_BYTES &&
+			((const struct hb_journal_frame *)(const void *)bytes)->magic ==
+				HB_JOURNAL_FRAME_MAGIC)
+			tell_records(d->file, at, (const void *)bytes);
 	}
 	step();
 	return (ssize_t)part->iov_len;
@@ -732,6 +776,8 @@ __wrap_fsync(int fd)
 		sync_folder(d->name);
 	else
 		sync_range(file_of(fd), 0, (uint64_t)BLOCKS_MAX * BLOCK_BYTES);
+	if (d->file >= 0 && strstr(d->name, "/segment-") != NULL)
+		tell_file(d->file);
 	step();
 	return 0;
 }

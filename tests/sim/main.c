@@ -467,7 +467,7 @@ next_event(void)
 		return;
 	seed.event_next++;
 	perform(event->kind);
-	if (node.other->alive && sim_chance(500)) {
+	if (node.other->alive && node.dataplane->alive && sim_chance(500)) {
 		/* it wakes up when persist is free for it */
 		seed.other_wakes = true;
 		kill_persist(true);
@@ -492,7 +492,7 @@ settle(void)
 		if (!node.dataplane->alive || !node.persist.alive)
 			continue;
 		sim_clients_listen();
-		if (sim_clients_waiting() == 0 && !sim_anything_parked())
+		if (sim_clients_waiting() == 0 && sim_all_committed())
 			return;
 	}
 	if (!seed.detected)

@@ -473,14 +473,22 @@ sim_lcore_turn(struct sim_dataplane *dataplane, uint32_t lcore)
 }
 
 bool
-sim_anything_parked(void)
+sim_all_committed(void)
 {
-	for (uint32_t i = 0; i < node.lcore_count; i++)
-		for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++) {
-			const struct hb_owned *owned = node.dataplane->lcores[i]->owned[p];
+	const struct sim_dataplane *dataplane = node.dataplane;
 
-			if (owned != NULL && owned->parking.count != 0)
-				return true;
+	for (uint32_t i = 0; i < node.lcore_count; i++) {
+		for (uint32_t j = 0; j < node.lcore_count; j++)
+			if (i != j && !hb_spsc_empty(&dataplane->shared->credits[i][j]))
+				return false;
+		for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++) {
+			const struct hb_owned *owned = dataplane->lcores[i]->owned[p];
+
+			if (owned != NULL && (owned->parking.count != 0 ||
+						     atomic_load(&owned->journal.ring->tail) !=
+							     owned->journal.position))
+				return false;
 		}
-	return false;
+	}
+	return true;
 }

@@ -83,7 +83,7 @@ void sim_kill_dataplane(struct sim_dataplane *dataplane);
 /** After a dataplane's death: persist writes what it had published. */
 void sim_persist_drain(void);
 
-/** Is any reply of the clients' dataplane still parked? */
-bool sim_anything_parked(void);
+/** Is every record of the clients' dataplane on disk, every reply and credit delivered? */
+bool sim_all_committed(void);
 
 #endif
