@@ -670,10 +670,11 @@ main(int argc, char **argv)
 	static const struct option options[] = {{"seeds", required_argument, NULL, 'n'},
 		{"seed", required_argument, NULL, 's'}, {"from", required_argument, NULL, 'f'},
 		{"json", no_argument, NULL, 'j'}, {"log", no_argument, NULL, 'l'},
-		{"keep-going", no_argument, NULL, 'k'}, {"help", no_argument, NULL, 'h'},
+		{"keep-going", no_argument, NULL, 'k'},
+		{"expect-violation", no_argument, NULL, 'x'}, {"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0}};
 	uint64_t count = 1000, from = 1;
-	bool json = false, keep_going = false;
+	bool json = false, keep_going = false, expect_violation = false;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
@@ -696,6 +697,9 @@ main(int argc, char **argv)
 			break;
 		case 'k':
 			keep_going = true;
+			break;
+		case 'x':
+			expect_violation = true;
 			break;
 		case 'h':
 			usage(stdout);
@@ -724,5 +728,5 @@ main(int argc, char **argv)
 		print_json();
 	else
 		print_text();
-	return total.violations == 0 ? 0 : 1;
+	return (total.violations == 0) == expect_violation ? 1 : 0;
 }
