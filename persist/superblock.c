@@ -142,6 +142,9 @@ hb_superblock_write(int dir_fd, struct hb_superblock *superblock)
 		return -errno;
 	superblock->generation++;
 	rc = write_copy(fd, superblock);
+	/* the other copy is the only good one now: the next attempt must go to this one again */
+	if (rc != 0)
+		superblock->generation--;
 	close(fd);
 	return rc;
 }

@@ -124,30 +124,39 @@ open_segment(struct hb_journal *journal, uint64_t number)
 	return 0;
 }
 
-/* Make room for a frame: roll into the next ready segment when it does not fit. */
+/* The segment before has no room for the frame: go on in the next one. */
+static int
+leave_segment(struct hb_journal *journal, const _Atomic bool *stop)
+{
+	if (!hb_pool_wait(journal, journal->segment_number + 1, stop))
+		return -ECANCELED;
+	close(journal->segment_fd);
+	journal->segment_fd = -1;
+	journal->segment_offset = 0;
+	journal->segment_number++;
+	return 0;
+}
+
+/* Make room for a frame. After a start the segment is not open yet, and may be full already. */
 static int
 make_room(struct hb_journal *journal, uint32_t frame_length, const _Atomic bool *stop)
 {
-	uint64_t next = journal->segment_number;
-	int rc;
+	while (journal->segment_fd < 0 ||
+		journal->segment_offset + frame_length > journal->segment_bytes) {
+		int rc;
 
-	if (journal->segment_fd >= 0) {
-		if (journal->segment_offset + frame_length <= journal->segment_bytes)
-			return 0;
-		next++;
+		if (journal->segment_fd >= 0) {
+			rc = leave_segment(journal, stop);
+			if (rc != 0)
+				return rc;
+		}
+		if (!hb_pool_wait(journal, journal->segment_number, stop))
+			return -ECANCELED;
+		rc = open_segment(journal, journal->segment_number);
+		if (rc != 0)
+			disk_failed(journal, "open", -rc);
+		HB_ASSERT(journal->segment_offset != 0 || frame_length <= journal->segment_bytes);
 	}
-	if (!hb_pool_wait(journal, next, stop))
-		return -ECANCELED;
-	if (journal->segment_fd >= 0) {
-		close(journal->segment_fd);
-		journal->segment_fd = -1;
-		journal->segment_offset = 0;
-	}
-	journal->segment_number = next;
-	rc = open_segment(journal, next);
-	if (rc != 0)
-		disk_failed(journal, "open", -rc);
-	HB_ASSERT(journal->segment_offset + frame_length <= journal->segment_bytes);
 	return 0;
 }
 

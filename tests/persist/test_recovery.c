@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -226,6 +228,28 @@ old_frames_of_a_recycled_segment_are_not_taken(void **state)
 }
 
 static void
+a_start_behind_an_exactly_full_segment_goes_on_in_the_next(void **state)
+{
+	struct fixture f;
+	uint64_t records;
+
+	(void)state;
+	fixture_begin(&f);
+	assert_int_equal(fixture_open(&f), 0);
+	while (f.journal.segment_fd < 0 || f.journal.segment_offset < f.journal.segment_bytes)
+		fixture_frame(&f, 1);
+	assert_int_equal(f.journal.segment_number, 1);
+	fixture_close(&f);
+	assert_int_equal(fixture_open(&f), 0);
+	assert_int_equal(hb_journal_begin_epoch(&f.journal, false), 0);
+	assert_int_equal(f.journal.segment_number, 2);
+	fixture_close(&f);
+	assert_int_equal(fixture_read(&f, &records), 0);
+	assert_int_equal(records, 257);
+	fixture_end(&f);
+}
+
+static void
 a_second_process_and_another_node_are_refused_by_name(void **state)
 {
 	struct fixture f;
@@ -311,6 +335,34 @@ produce(struct fixture *f, struct producer *p, uint16_t ring, uint32_t count)
 		hb_ring_advance(&p->end[ring], sizeof(grab));
 	}
 	hb_ring_publish(&p->end[ring]);
+}
+
+static void
+a_failed_write_of_the_superblock_is_repeated_in_the_same_copy(void **state)
+{
+	struct fixture f;
+	struct hb_superblock superblock = {.node = 1}, seen;
+	struct rlimit whole, none;
+	char error[256];
+	int dir_fd;
+
+	(void)state;
+	fixture_begin(&f);
+	dir_fd = open(f.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(hb_superblock_create(dir_fd, &superblock), 0);
+	assert_int_equal(hb_superblock_read(dir_fd, &superblock, error), 0);
+	seen = superblock;
+	/* as on a disk that fails: nothing can be written to any place of a file */
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &whole);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = whole.rlim_max};
+	setrlimit(RLIMIT_FSIZE, &none);
+	assert_int_equal(hb_superblock_write(dir_fd, &superblock), -EFBIG);
+	setrlimit(RLIMIT_FSIZE, &whole);
+	assert_int_equal(hb_superblock_write(dir_fd, &superblock), 0);
+	assert_int_equal(superblock.generation, seen.generation + 1);
+	close(dir_fd);
+	fixture_end(&f);
 }
 
 static void
@@ -537,8 +589,10 @@ main(void)
 		cmocka_unit_test(a_gap_or_a_repeat_in_a_ring_is_refused),
 		cmocka_unit_test(a_gap_on_disk_is_refused_although_every_checksum_is_right),
 		cmocka_unit_test(old_frames_of_a_recycled_segment_are_not_taken),
+		cmocka_unit_test(a_start_behind_an_exactly_full_segment_goes_on_in_the_next),
 		cmocka_unit_test(a_second_process_and_another_node_are_refused_by_name),
 		cmocka_unit_test(segments_without_a_superblock_are_refused),
+		cmocka_unit_test(a_failed_write_of_the_superblock_is_repeated_in_the_same_copy),
 		cmocka_unit_test(a_session_commits_before_it_moves_tails),
 		cmocka_unit_test(a_resumed_session_skips_what_is_on_disk_and_goes_on),
 		cmocka_unit_test(rings_that_do_not_continue_the_disk_are_refused),

@@ -611,7 +611,10 @@ check_packets(const struct hb_state *state)
 	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
 		const struct hb_partition *p = &state->partition[i];
 
-		for (uint64_t slot = 0; slot < p->capacity.packets; slot++)
+		HB_ASSERT(p->head->packet_counter < p->capacity.packets);
+
+		/* slots are given out in turn */
+		for (uint64_t slot = 0; slot <= p->head->packet_counter; slot++)
 			if (p->packets[slot].id != 0)
 				check_packet(p, &p->packets[slot]);
 	}
@@ -670,7 +673,7 @@ expect_packets(const struct hb_state *state, struct expected *expected)
 	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
 		const struct hb_partition *p = &state->partition[i];
 
-		for (uint64_t slot = 0; slot < p->capacity.packets; slot++) {
+		for (uint64_t slot = 0; slot <= p->head->packet_counter; slot++) {
 			const struct hb_packet *packet = &p->packets[slot];
 			const struct hb_claim *claims;
 			uint32_t sender;

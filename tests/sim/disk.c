@@ -31,6 +31,8 @@
 #define FDS_MAX	     64
 #define FD_FIRST     (1 << 20)
 #define LISTS_MAX    8
+/* Segments are shorter than the product makes them, so that a seed fills several. */
+#define SEGMENT_BYTES_MAX (72u * BLOCK_BYTES)
 
 struct block {
 	uint8_t *now;	  /* as processes see it; NULL: zeros */
@@ -42,6 +44,7 @@ struct file {
 	struct block *blocks; /* BLOCKS_MAX */
 	uint64_t bytes;
 	uint64_t bytes_durable;
+	uint64_t bytes_max; /* what is written behind is dropped */
 	uint32_t block_end; /* blocks behind were never touched */
 };
 
@@ -200,7 +203,7 @@ sync_folder(const char *folder)
 /* ---- contents ---- */
 
 static int
-file_make(void)
+file_make(const char *name)
 {
 	int number = disk.file_count++;
 	struct file *file = &disk.files[number];
@@ -212,6 +215,8 @@ file_make(void)
 	else
 		file->blocks = __real_calloc(BLOCKS_MAX, sizeof(*file->blocks));
 	HB_ASSERT(file->blocks != NULL);
+	file->bytes_max = strstr(name, "/segment-") != NULL ? SEGMENT_BYTES_MAX
+							     : (uint64_t)BLOCKS_MAX * BLOCK_BYTES;
 	return number;
 }
 
@@ -246,10 +251,12 @@ write_piece(struct file *file, uint64_t at, const uint8_t *from, uint32_t length
 static void
 write_bytes(struct file *file, uint64_t at, const uint8_t *from, uint64_t length)
 {
-	uint64_t end = at + length;
+	uint64_t end = at + length < file->bytes_max ? at + length : file->bytes_max;
 	uint32_t last = (uint32_t)((end + BLOCK_BYTES - 1) / BLOCK_BYTES);
 
-	HB_ASSERT(end <= (uint64_t)BLOCKS_MAX * BLOCK_BYTES);
+	if (at >= end)
+		return;
+	length = end - at;
 	if (end > file->bytes)
 		file->bytes = end;
 	if (last > file->block_end)
@@ -579,14 +586,14 @@ open_name(const char *name, int flags)
 	if (at == NULL || (flags & O_TRUNC) != 0)
 		step();
 	if (at == NULL) {
-		file = file_make();
+		file = file_make(name);
 		change_names("", name, file);
 	} else {
 		file = at->file;
 	}
 	if ((flags & O_TRUNC) != 0 && file >= 0 && at != NULL) {
 		/* made anew: the old content is not there again after a loss of power */
-		file = file_make();
+		file = file_make(name);
 		change_names("", name, file);
 	}
 	while (fd < FDS_MAX && disk.fds[fd].owner != SIM_NOBODY)
@@ -637,6 +644,8 @@ __wrap_open64(const char *path, int flags, ...)
 int
 __wrap_close(int fd)
 {
+	if (sim_segment_is_kept(fd))
+		return 0;
 	if (!is_ours(fd))
 		return __real_close(fd);
 	descriptor(fd)->owner = SIM_NOBODY;
@@ -921,6 +930,8 @@ __wrap_lseek64(int fd, off_t at, int whence)
 int
 __wrap_posix_fallocate64(int fd, off_t at, off_t length)
 {
+	uint64_t end;
+
 	if (!is_ours(fd))
 		return __real_posix_fallocate64(fd, at, length);
 	step();
@@ -929,8 +940,11 @@ __wrap_posix_fallocate64(int fd, off_t at, off_t length)
 		sim_count(SIM_NO_SPACE);
 		return ENOSPC;
 	}
-	if ((uint64_t)(at + length) > file_of(fd)->bytes)
-		file_of(fd)->bytes = (uint64_t)(at + length);
+	end = (uint64_t)(at + length);
+	if (end > file_of(fd)->bytes_max)
+		end = file_of(fd)->bytes_max;
+	if (end > file_of(fd)->bytes)
+		file_of(fd)->bytes = end;
 	return 0;
 }
 

@@ -120,35 +120,25 @@ forgive_disk(void)
 	memset(&disk_plan, 0, sizeof(disk_plan));
 }
 
-/* A start was refused: is it right to? */
+static bool
+reads_were_bad(void)
+{
+	return machine.faults[SIM_MISDIRECTED_READ] + machine.faults[SIM_STALE_READ] +
+		       machine.faults[SIM_READ_ERROR] >
+	       0;
+}
+
+/* A start was refused: is it right to? If the fault passes, the next start must succeed. */
 static void
 judge_refusal(const char *what)
 {
-	bool bad_reads = machine.faults[SIM_MISDIRECTED_READ] + machine.faults[SIM_STALE_READ] +
-				 machine.faults[SIM_READ_ERROR] >
-			 0;
-
-	if (node.refusal == -EBADMSG && seed.rot_planted) {
+	if (node.refusal == -EBADMSG && seed.rot_planted)
 		seed.detected = true;
-		return;
-	}
-	if (node.refusal == -ENOSPC && machine.faults[SIM_NO_SPACE] > 0) {
+	else if ((node.refusal == -ENOSPC && machine.faults[SIM_NO_SPACE] > 0) ||
+		 (node.refusal == -EIO && machine.faults[SIM_WRITE_ERROR] > 0) || reads_were_bad())
 		forgive_disk();
-		return;
-	}
-	if ((node.refusal == -EIO && machine.faults[SIM_WRITE_ERROR] > 0) ||
-		(bad_reads && (disk_plan.bad_reads > 0 || disk_plan.read_errors > 0 ||
-				      machine.faults[SIM_READ_ERROR] > 0))) {
-		forgive_disk();
-		return;
-	}
-	if (bad_reads) {
-		/* bytes were read wrongly, and are read rightly the next time */
-		machine.faults[SIM_MISDIRECTED_READ] += 0;
-		forgive_disk();
-		return;
-	}
-	sim_violation("%s was refused and nothing was planted: %s", what, node.error);
+	else
+		sim_violation("%s was refused and nothing was planted: %s", what, node.error);
 }
 
 static void
@@ -261,9 +251,7 @@ snapshot(bool deadly)
 	disk_plan.death_in = 0;
 	if (outcome == SIM_DIED)
 		after_death();
-	else if (outcome == SIM_REFUSED && !seed.rot_planted && disk_plan.bad_reads == 0 &&
-		 disk_plan.read_errors == 0 && machine.faults[SIM_READ_ERROR] == 0 &&
-		 machine.faults[SIM_MISDIRECTED_READ] == 0 && machine.faults[SIM_STALE_READ] == 0)
+	else if (outcome == SIM_REFUSED && !seed.rot_planted && !reads_were_bad())
 		sim_violation("the snapshot job failed and nothing was planted: %s", node.error);
 }
 

@@ -34,12 +34,12 @@ static uint8_t *request_data[SIM_CLIENTS][SIM_LCORES_MAX];
 static uint8_t *reply_data[SIM_CLIENTS][SIM_LCORES_MAX];
 static struct hb_node node_lines;
 
-static const struct hb_capacity capacity = {.accounts = 256,
-	.packets = 256,
-	.arena_bytes = 1 << 17,
-	.windows = 1024,
-	.orders = 512,
-	.idempotency = 1024};
+static const struct hb_capacity capacity = {.accounts = 64,
+	.packets = 128,
+	.arena_bytes = 1 << 16,
+	.windows = 256,
+	.orders = 128,
+	.idempotency = 512};
 
 static void
 make_client_rings(void)
@@ -160,7 +160,7 @@ hand_over_rings(struct sim_dataplane *dataplane)
 	char error[160];
 
 	HB_ASSERT(hb_segment_attach(&dataplane->journal_segment,
-			  dup(node.persist.session.segment.fd), HB_SEGMENT_JOURNAL, true,
+			  node.persist.session.segment.fd, HB_SEGMENT_JOURNAL, true,
 			  error) == 0);
 }
 
@@ -220,7 +220,7 @@ sim_attach_resume(struct sim_dataplane *dataplane)
 		return persist_died();
 	sim_enter(SIM_PERSIST);
 	hb_session_init(&persist->session, &persist->journal);
-	rc = hb_session_resume(&persist->session, dup(dataplane->journal_segment.fd),
+	rc = hb_session_resume(&persist->session, dataplane->journal_segment.fd,
 		dataplane->epoch, node.error);
 	if (rc != 0)
 		hb_session_close(&persist->session);

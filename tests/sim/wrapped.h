@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -49,6 +50,24 @@ ZSTD_DCtx *__real_ZSTD_createDCtx(void);
 ZSTD_DCtx *__wrap_ZSTD_createDCtx(void);
 size_t __real_ZSTD_freeDCtx(ZSTD_DCtx *unpacker);
 size_t __wrap_ZSTD_freeDCtx(ZSTD_DCtx *unpacker);
+
+/* journal segments: segments.c */
+int __real_hb_segment_create(
+	struct hb_segment *segment, const char *name, enum hb_segment_kind kind, uint64_t bytes);
+int __wrap_hb_segment_create(
+	struct hb_segment *segment, const char *name, enum hb_segment_kind kind, uint64_t bytes);
+int __real_hb_segment_attach(struct hb_segment *segment, int fd, enum hb_segment_kind kind,
+	bool writable, char error[160]);
+int __wrap_hb_segment_attach(struct hb_segment *segment, int fd, enum hb_segment_kind kind,
+	bool writable, char error[160]);
+void __real_hb_segment_close(struct hb_segment *segment);
+void __wrap_hb_segment_close(struct hb_segment *segment);
+uint8_t *__real_hb_segment_map_twice(int fd, uint64_t offset, uint64_t bytes, bool writable);
+uint8_t *__wrap_hb_segment_map_twice(int fd, uint64_t offset, uint64_t bytes, bool writable);
+void __real_hb_segment_unmap_twice(uint8_t *at, uint64_t bytes);
+void __wrap_hb_segment_unmap_twice(uint8_t *at, uint64_t bytes);
+/** Is the descriptor one of a segment that is used again? */
+bool sim_segment_is_kept(int fd);
 
 /* clocks, randomness, threads, the end: machine.c */
 int __wrap_clock_gettime(clockid_t clock, struct timespec *at);
