@@ -84,7 +84,8 @@ zero_behind(struct hb_journal *journal, uint64_t segment_number, uint64_t offset
 		if (pwrite(fd, zeros, length, (off_t)offset) != (ssize_t)length)
 			rc = -EIO;
 	}
-	/* also what was read: a write that failed or was cut short may be seen and not be on disk */
+	/* also what was read: a write that failed or was cut short may be seen and not be on disk
+	 */
 	if (rc == 0 && fsync(fd) != 0)
 		rc = -EIO;
 	free(zeros);

@@ -432,8 +432,8 @@ a_resumed_session_skips_what_is_on_disk_and_goes_on(void **state)
 
 	assert_int_equal(fixture_open(&f), 0);
 	hb_session_init(&next, &f.journal);
-	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd),
-				 f.journal.superblock.state_epoch, error),
+	assert_int_equal(hb_session_resume(
+				 &next, dup(p.segment.fd), f.journal.superblock.state_epoch, error),
 		0);
 	while (hb_session_turn(&next) > 0)
 		;
@@ -466,8 +466,8 @@ rings_that_do_not_continue_the_disk_are_refused(void **state)
 	produce(&f, &p, 4, 1);
 	hb_session_close(&session);
 	hb_session_init(&next, &f.journal);
-	assert_int_equal(hb_session_resume(&next, dup(p.segment.fd),
-				 f.journal.superblock.state_epoch, error),
+	assert_int_equal(hb_session_resume(
+				 &next, dup(p.segment.fd), f.journal.superblock.state_epoch, error),
 		-EPROTO);
 	assert_non_null(strstr(error, "ring 4 begins with core sequence 4"));
 	hb_session_close(&next);

@@ -11,12 +11,12 @@
 #include "shm/token.h"
 #include "tests/sim/node.h"
 
-#define USERS	     40
-#define PACKETS_MAX  160
-#define ASKED_MAX    4096
+#define USERS	      40
+#define PACKETS_MAX   160
+#define ASKED_MAX     4096
 #define IN_FLIGHT_MAX 48
-#define GROUP	     7
-#define FACTS	     16384 /* slots of the table of durable facts; a power of two */
+#define GROUP	      7
+#define FACTS	      16384 /* slots of the table of durable facts; a power of two */
 
 enum asked_state {
 	ASKED_WAITING = 1,
@@ -50,7 +50,7 @@ struct packet {
 	uint32_t count;
 	int64_t total_fen;
 	uint64_t sender;
-	bool sold_out; /* somebody was told */
+	bool sold_out;		  /* somebody was told */
 	int64_t share_fen[USERS]; /* acknowledged; 0 = not */
 	uint32_t share_index[USERS];
 };
@@ -260,8 +260,8 @@ give_token(struct asked *a)
 	a->client = (uint8_t)(1 + sim_below(SIM_CLIENTS - 1));
 	f->token_id = ms << 14 | (token_counter++ % 10000);
 	f->token_expiry_s = (uint32_t)(ms / 1000) + HB_TOKEN_LIFETIME_S;
-	f->token_mac = hb_token_mac(
-		key, f->token_id, f->user, f->target, f->token_expiry_s, f->operation);
+	f->token_mac =
+		hb_token_mac(key, f->token_id, f->user, f->target, f->token_expiry_s, f->operation);
 	f->sequence = hb_token_initial_sequence(key, f->token_id, f->user) + 1;
 }
 
@@ -281,8 +281,8 @@ ask_account(uint32_t user)
 
 		a = new_question(open ? HB_OP_ORDER_OPEN : HB_OP_CREDIT, sizeof(a->frame.order),
 			u->account, 0);
-		a->frame.order.amount_fen = open ? 1 + (int64_t)sim_below(20000)
-						 : order->frame.order.amount_fen;
+		a->frame.order.amount_fen =
+			open ? 1 + (int64_t)sim_below(20000) : order->frame.order.amount_fen;
 		a->frame.order.order_stamp = open ? 0 : order->stamp;
 		a->frame.order.business = HB_BUSINESS_RECHARGE;
 		a->frame.order.channel = HB_SYSTEM_CLEARING_MANUAL;
@@ -331,8 +331,7 @@ static void
 ask_transfer(uint32_t user)
 {
 	uint64_t account = users[user].account;
-	struct asked *a =
-		new_question(HB_OP_TRANSFER, sizeof(a->frame.transfer), account, account);
+	struct asked *a = new_question(HB_OP_TRANSFER, sizeof(a->frame.transfer), account, account);
 
 	a->frame.transfer.to = users[sim_below(USERS)].account;
 	a->frame.transfer.amount_fen = 1 + (int64_t)sim_below(300);
@@ -412,8 +411,8 @@ ask_one(void)
 	else if (kind < 30 && packet_count < PACKETS_MAX - IN_FLIGHT_MAX)
 		ask_create(user);
 	else if (kind < 80 && packet_count > 0)
-		ask_grab(user,
-			packet_count - 1 - (uint32_t)sim_below(packet_count < 12 ? packet_count : 12));
+		ask_grab(user, packet_count - 1 -
+				       (uint32_t)sim_below(packet_count < 12 ? packet_count : 12));
 	else if (kind < 92)
 		ask_transfer(user);
 	else
@@ -445,16 +444,15 @@ heard_grab(struct asked *a, const struct hb_reply *reply)
 				(unsigned long long)p->id,
 				(long long)fact_value(HB_RECORD_GRAB, p->id, 0), p->count);
 	}
-	if (known != 0 && (reply->status == HB_STATUS_SOLD_OUT ||
-				  reply->status == HB_STATUS_EXPIRED ||
-				  reply->status == HB_STATUS_PACKET_UNKNOWN))
+	if (known != 0 &&
+		(reply->status == HB_STATUS_SOLD_OUT || reply->status == HB_STATUS_EXPIRED ||
+			reply->status == HB_STATUS_PACKET_UNKNOWN))
 		sim_violation("user %u won %lld fen of packet %llx and now hears %s", a->user,
-			(long long)known, (unsigned long long)p->id,
-			hb_status_name(reply->status));
+			(long long)known, (unsigned long long)p->id, hb_status_name(reply->status));
 	if (reply->status != HB_STATUS_OK)
 		return;
-	must_be_durable("a share", HB_RECORD_GRAB, p->id, users[a->user].account,
-		reply->amount_fen);
+	must_be_durable(
+		"a share", HB_RECORD_GRAB, p->id, users[a->user].account, reply->amount_fen);
 	if (known != 0 && (known != reply->amount_fen || p->share_index[a->user] != reply->index))
 		sim_violation("user %u had %lld fen (share %u) of packet %llx and now hears %lld "
 			      "(share %u)",
@@ -476,8 +474,8 @@ heard_create(struct asked *a, const struct hb_reply *reply)
 			sim_violation("a send asked again made another packet");
 		return;
 	}
-	must_be_durable("a packet", HB_RECORD_PACKET_CREATE, reply->id, 0,
-		a->frame.create.total_fen);
+	must_be_durable(
+		"a packet", HB_RECORD_PACKET_CREATE, reply->id, 0, a->frame.create.total_fen);
 	a->packet = packet_count;
 	p = &packets[packet_count++];
 	HB_ASSERT(packet_count <= PACKETS_MAX);
@@ -538,8 +536,8 @@ heard(const struct hb_reply *reply)
 		heard_grab(a, reply);
 	if (reply->status == HB_STATUS_OK)
 		heard_ok(a, reply);
-	else if (a->acknowledged && (reply->status == HB_STATUS_INSUFFICIENT ||
-					    reply->status == HB_STATUS_CONFLICT))
+	else if (a->acknowledged &&
+		 (reply->status == HB_STATUS_INSUFFICIENT || reply->status == HB_STATUS_CONFLICT))
 		sim_violation("done once and acknowledged, asked again it is refused: %s",
 			hb_status_name(reply->status));
 	a->state = a->acknowledged ? ASKED_OK : ASKED_REFUSED;
@@ -601,8 +599,8 @@ check_packet(const struct hb_partition *p, const struct hb_packet *packet)
 			(long long)packet->left_fen, (long long)packet->refunded_fen,
 			(long long)packet->total_fen);
 	if (packet->state != HB_PACKET_OPEN && packet->left_fen != 0)
-		sim_violation("packet %llx is closed and not empty",
-			(unsigned long long)packet->id);
+		sim_violation(
+			"packet %llx is closed and not empty", (unsigned long long)packet->id);
 }
 
 static void

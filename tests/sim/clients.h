@@ -4,8 +4,8 @@
  * The simulated clients with their own history, and the oracles that judge by it.
  *
  * The history is what users saw: what they asked and what they were told. It survives every crash,
- * as users do. The oracles compare it with the recovered state and with what is durable on the disk;
- * they use look-ups of shm/state.h and nothing else of the product.
+ * as users do. The oracles compare it with the recovered state and with what is durable on the
+ * disk; they use look-ups of shm/state.h and nothing else of the product.
  */
 #ifndef HB_TESTS_SIM_CLIENTS_H
 #define HB_TESTS_SIM_CLIENTS_H

@@ -216,7 +216,7 @@ file_make(const char *name)
 		file->blocks = __real_calloc(BLOCKS_MAX, sizeof(*file->blocks));
 	HB_ASSERT(file->blocks != NULL);
 	file->bytes_max = strstr(name, "/segment-") != NULL ? SEGMENT_BYTES_MAX
-							     : (uint64_t)BLOCKS_MAX * BLOCK_BYTES;
+							    : (uint64_t)BLOCKS_MAX * BLOCK_BYTES;
 	return number;
 }
 
@@ -402,8 +402,7 @@ sim_disk_rot(void)
 		uint64_t number;
 		uint32_t bit;
 
-		if (name->text[0] == '\0' || name->file < 0 ||
-			strstr(name->text, "lock") != NULL)
+		if (name->text[0] == '\0' || name->file < 0 || strstr(name->text, "lock") != NULL)
 			continue;
 		file = &disk.files[name->file];
 		if (file->block_end == 0)
@@ -686,9 +685,8 @@ __wrap_pread64(int fd, void *bytes, size_t length, off_t offset)
 	if (!is_ours(fd))
 		return __real_pread64(fd, bytes, length, offset);
 	file = file_of(fd);
-	if (descriptor(fd)->direct &&
-		(at % SECTOR_BYTES != 0 || length % SECTOR_BYTES != 0 ||
-			(uintptr_t)bytes % SECTOR_BYTES != 0))
+	if (descriptor(fd)->direct && (at % SECTOR_BYTES != 0 || length % SECTOR_BYTES != 0 ||
+					      (uintptr_t)bytes % SECTOR_BYTES != 0))
 		return failed(EINVAL);
 	if (disk_plan.read_errors > 0 && sim_chance(50)) {
 		disk_plan.read_errors--;

@@ -5,8 +5,9 @@
  * are after a loss of power. Names, lengths and every sector of 512 bytes differ between the two
  * until they are synced.
  *
- * At a loss of power each sector that was not synced is kept, lost or torn, and of the changed names
- * a random number of the first is kept. A process that dies in a write leaves a random part of it.
+ * At a loss of power each sector that was not synced is kept, lost or torn, and of the changed
+ * names a random number of the first is kept. A process that dies in a write leaves a random part
+ * of it.
  */
 #ifndef HB_TESTS_SIM_DISK_H
 #define HB_TESTS_SIM_DISK_H
@@ -17,14 +18,14 @@
 #include "tests/sim/machine.h"
 
 struct sim_disk_plan {
-	uint32_t death_in;	/* steps of the disk until the process dies; 0: it does not */
-	bool death_is_power;	/* and the machine with it */
-	uint32_t slow_writes;	/* so many synced writes are slow */
+	uint32_t death_in;	 /* steps of the disk until the process dies; 0: it does not */
+	bool death_is_power;	 /* and the machine with it */
+	uint32_t slow_writes;	 /* so many synced writes are slow */
 	uint32_t write_error_in; /* synced writes until one fails; 0: none does */
-	uint32_t no_space;	/* so many reservations of space fail */
-	uint32_t read_errors;	/* so many reads fail */
-	uint32_t bad_reads;	/* so many reads bring wrong bytes */
-	bool bad_reads_stale;	/* zeros instead of another place's bytes */
+	uint32_t no_space;	 /* so many reservations of space fail */
+	uint32_t read_errors;	 /* so many reads fail */
+	uint32_t bad_reads;	 /* so many reads bring wrong bytes */
+	bool bad_reads_stale;	 /* zeros instead of another place's bytes */
 };
 extern struct sim_disk_plan disk_plan;
 

@@ -249,8 +249,7 @@ __wrap_free(void *at)
 }
 
 int
-__wrap_hb_state_create(
-	struct hb_state *state, const struct hb_capacity *capacity, uint32_t node)
+__wrap_hb_state_create(struct hb_state *state, const struct hb_capacity *capacity, uint32_t node)
 {
 	int rc = __real_hb_state_create(state, capacity, node);
 
@@ -306,8 +305,7 @@ void
 __wrap_hb_digest_close(struct hb_digest *digest)
 {
 	for (uint32_t i = 0; i < DIGESTS_MAX; i++)
-		if (digests[i].owner != SIM_NOBODY &&
-			digests[i].digest.context == digest->context)
+		if (digests[i].owner != SIM_NOBODY && digests[i].digest.context == digest->context)
 			digests[i].owner = SIM_NOBODY;
 	__real_hb_digest_close(digest);
 }

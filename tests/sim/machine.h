@@ -5,8 +5,8 @@
  *
  * There is one machine in the program and one thread. A "process" is a call into the product's code
  * with a place to jump back to; when it dies, what it had allocated is given back. The linker hands
- * the product's calls of clocks, threads, abort and files to the simulator (meson.build lists them),
- * so shm/, dataplane/ and persist/ are the same object files as in the product.
+ * the product's calls of clocks, threads, abort and files to the simulator (meson.build lists
+ * them), so shm/, dataplane/ and persist/ are the same object files as in the product.
  */
 #ifndef HB_TESTS_SIM_MACHINE_H
 #define HB_TESTS_SIM_MACHINE_H
@@ -61,9 +61,9 @@ struct sim_machine {
 	jmp_buf death[SIM_PROCESS_COUNT];
 	jmp_buf violation; /* back to the seed's begin */
 	char why[512];
-	char last_event[128]; /* newest error that the product logged */
-	bool abort_expected;  /* the disk failed under it: ending is right */
-	bool power_lost;      /* the death under way is the machine's */
+	char last_event[128];		  /* newest error that the product logged */
+	bool abort_expected;		  /* the disk failed under it: ending is right */
+	bool power_lost;		  /* the death under way is the machine's */
 	uint64_t faults[SIM_FAULT_COUNT]; /* of this seed */
 	bool log;			  /* print the steps */
 	void (*while_waiting)(void);	  /* the pool thread's turn while the writer waits for it */

@@ -17,12 +17,12 @@
 #include "tests/sim/disk.h"
 #include "tests/sim/node.h"
 
-#define OPERATIONS_MIN	2000 /* of a seed */
-#define EVENTS_MIN	6
-#define EVENTS_MAX	12
-#define STARTS_MAX	40 /* attempts to bring a node up, before it counts as a failure */
-#define CHECK_INTERVAL	256
-#define STEPS_MAX	200000
+#define OPERATIONS_MIN 2000 /* of a seed */
+#define EVENTS_MIN     6
+#define EVENTS_MAX     12
+#define STARTS_MAX     40 /* attempts to bring a node up, before it counts as a failure */
+#define CHECK_INTERVAL 256
+#define STEPS_MAX      200000
 
 enum event_kind {
 	EVENT_KILL_DATAPLANE,
@@ -61,11 +61,11 @@ static struct {
 	uint32_t event_count;
 	uint32_t event_next;
 	uint64_t crashes;
-	bool rot_wanted;    /* at the next start */
+	bool rot_wanted; /* at the next start */
 	bool rot_planted;
 	bool death_in_start; /* at the next start */
-	bool other_wakes;   /* the stalled dataplane is to come back */
-	bool clock_free;    /* clocks may be set */
+	bool other_wakes;    /* the stalled dataplane is to come back */
+	bool clock_free;     /* clocks may be set */
 	bool detected;
 } seed;
 
@@ -605,8 +605,7 @@ print_json(void)
 	const char *comma = "";
 
 	printf("{\"seeds\":%" PRIu64 ",\"violations\":%" PRIu64 ",\"operations\":%" PRIu64
-	       ",\"acked\":%" PRIu64 ",\"claims\":%" PRIu64 ",\"crashes\":%" PRIu64
-	       ",\"faults\":{",
+	       ",\"acked\":%" PRIu64 ",\"claims\":%" PRIu64 ",\"crashes\":%" PRIu64 ",\"faults\":{",
 		total.seeds, total.violations, total.operations, total.acked, total.claims,
 		total.crashes);
 	for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
@@ -706,8 +705,8 @@ main(int argc, char **argv)
 		add_up(result);
 		if (result != RESULT_VIOLATION)
 			continue;
-		fprintf(stderr, "seed %" PRIu64 ": %s\nreplay: ./hongbao sim --seed %" PRIu64
-				" --log\n",
+		fprintf(stderr,
+			"seed %" PRIu64 ": %s\nreplay: ./hongbao sim --seed %" PRIu64 " --log\n",
 			from + i, machine.why, from + i);
 		if (!keep_going)
 			break;

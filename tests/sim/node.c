@@ -159,9 +159,8 @@ hand_over_rings(struct sim_dataplane *dataplane)
 {
 	char error[160];
 
-	HB_ASSERT(hb_segment_attach(&dataplane->journal_segment,
-			  node.persist.session.segment.fd, HB_SEGMENT_JOURNAL, true,
-			  error) == 0);
+	HB_ASSERT(hb_segment_attach(&dataplane->journal_segment, node.persist.session.segment.fd,
+			  HB_SEGMENT_JOURNAL, true, error) == 0);
 }
 
 static void dataplane_start(struct sim_dataplane *dataplane);
@@ -220,8 +219,8 @@ sim_attach_resume(struct sim_dataplane *dataplane)
 		return persist_died();
 	sim_enter(SIM_PERSIST);
 	hb_session_init(&persist->session, &persist->journal);
-	rc = hb_session_resume(&persist->session, dataplane->journal_segment.fd,
-		dataplane->epoch, node.error);
+	rc = hb_session_resume(
+		&persist->session, dataplane->journal_segment.fd, dataplane->epoch, node.error);
 	if (rc != 0)
 		hb_session_close(&persist->session);
 	sim_leave(SIM_NOBODY);

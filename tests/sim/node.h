@@ -18,8 +18,8 @@
 #include "shm/state.h"
 #include "tests/sim/machine.h"
 
-#define SIM_LCORES_MAX	  4
-#define SIM_CLIENTS	  3
+#define SIM_LCORES_MAX	   4
+#define SIM_CLIENTS	   3
 #define SIM_CLIENT_CONTROL 0 /* trusted: needs no money tokens */
 
 struct sim_dataplane {
@@ -43,8 +43,8 @@ struct sim_persist {
 
 enum sim_outcome {
 	SIM_DONE = 0,
-	SIM_DIED,     /* killed on the way */
-	SIM_REFUSED,  /* said no: sim_node.error */
+	SIM_DIED,    /* killed on the way */
+	SIM_REFUSED, /* said no: sim_node.error */
 };
 
 struct sim_node {
