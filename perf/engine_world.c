@@ -125,6 +125,8 @@ hb_world_open(struct hb_world *world, const struct hb_capacity *capacity, uint64
 	if (result == 0)
 		result = hb_state_create(&world->replica, capacity, WORLD_NODE);
 	if (result == 0)
+		result = touch(&world->replica.segment);
+	if (result == 0)
 		result = open_journal(world);
 	if (result != 0)
 		return result;
@@ -198,12 +200,17 @@ perform(struct hb_world *world, struct hb_partition *p, const struct hb_decision
 	hb_apply(p, (const struct hb_record *)(const void *)decision->records, credit);
 }
 
+static inline struct hb_partition *
+owner_of(struct hb_world *world, const struct hb_credit *credit)
+{
+	return &world->state.partition[hb_partition_of(credit->account)];
+}
+
 static inline void
 deliver(struct hb_world *world, uint32_t from, const struct hb_credit *credit)
 {
 	if (credit->account != 0)
-		hb_apply_credit(&world->state.partition[hb_partition_of(credit->account)], from,
-			credit);
+		hb_apply_credit(owner_of(world, credit), from, credit);
 }
 
 const struct hb_reply *
@@ -344,6 +351,8 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 		p = &world->state.partition[from[i]];
 		hb_decide(p, &frames[i], &world->input, &decision);
 		perform(world, p, &decision, &credit[i]);
+		if (credit[i].account != 0)
+			hb_prefetch_credit(owner_of(world, &credit[i]), &credit[i]);
 		touched |= 1u << from[i];
 		count_outcome(outcome, decision.reply);
 	}

@@ -39,6 +39,8 @@ uint64_t hbi_token_use_hash(const struct hb_token_use *use, uint64_t user);
 uint64_t hbi_order_hash(const struct hb_order *order);
 uint64_t hbi_idempotency_hash(const struct hb_idempotency_entry *entry);
 
+/** Prefetch the slot that a look-up of the account begins with. */
+void hbi_account_prefetch(const struct hb_partition *p, uint64_t account);
 /** The account's slot, opened with `kind` when missing. Asserts that the table has room. */
 struct hb_account *hbi_account_get(struct hb_partition *p, uint64_t account, uint8_t kind);
 /** Change balances in memory, balance_hash and a running audit; asserts no user goes below 0. */
