@@ -131,24 +131,12 @@ hb_state_close(struct hb_state *state)
 	memset(state->partition, 0, sizeof(state->partition));
 }
 
-static uint64_t
-account_home(const struct hb_partition *p, uint64_t account)
-{
-	return hb_mix64(account) >> 8 & (p->capacity.accounts - 1);
-}
-
-void
-hbi_account_prefetch(const struct hb_partition *p, uint64_t account)
-{
-	__builtin_prefetch(&p->accounts[account_home(p, account)], 1);
-}
-
 /* Slot of the account, or the free slot where it would go. The table is never full. */
 static struct hb_account *
 account_slot(const struct hb_partition *p, uint64_t account)
 {
 	uint64_t mask = p->capacity.accounts - 1;
-	uint64_t i = account_home(p, account);
+	uint64_t i = hbi_account_home(p, account);
 
 	while (p->accounts[i].id != account && p->accounts[i].id != 0)
 		i = (i + 1) & mask;
