@@ -351,13 +351,14 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 		p = &world->state.partition[from[i]];
 		hb_decide(p, &frames[i], &world->input, &decision);
 		perform(world, p, &decision, &credit[i]);
-		if (credit[i].account != 0)
-			hb_prefetch_credit(owner_of(world, &credit[i]), &credit[i]);
 		touched |= 1u << from[i];
 		count_outcome(outcome, decision.reply);
 	}
 	for (; touched != 0; touched &= touched - 1)
 		hb_ring_publish(&world->producer[__builtin_ctz(touched)]);
+	for (uint32_t i = 0; i < count; i++)
+		if (credit[i].account != 0)
+			hb_prefetch_credit(owner_of(world, &credit[i]), &credit[i]);
 	for (uint32_t i = 0; i < count; i++)
 		deliver(world, from[i], &credit[i]);
 }
