@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "perf/engine_bench.h"
 #include "perf/load.h"
+#include "perf/rings_bench.h"
 #include "perf/sync_probe.h"
 #include "perf/usage.h"
 
@@ -56,6 +57,10 @@ static const char help[] =
 	"    --accounts N  that may get shares (1000000)\n"
 	"    --frames N    COUNT is at most this (1000000)\n"
 	"    --runs N      at most so many runs (20)\n"
+	"hongbao-bench rings --socket PATH [--grabs N] [--seed N]\n"
+	"  a client at the rings of a dataplane, as root: reads `closed KIND IN_FLIGHT COUNT` and\n"
+	"  `open KIND RATE COUNT` from standard input; KIND: durable or already\n"
+	"    --grabs N     to prepare (100000)\n"
 	"All print JSON objects, one a line.\n";
 
 static _Noreturn void
@@ -389,6 +394,37 @@ run_engine(int argc, char **argv)
 	return result == 0 ? 0 : 2;
 }
 
+static int
+run_rings(int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"socket", required_argument, NULL, 'S'},
+		{"grabs", required_argument, NULL, 'g'},
+		{"seed", required_argument, NULL, 's'},
+		{NULL, 0, NULL, 0},
+	};
+	struct hb_rings_options options = {.grabs = 100000, .seed = hb_wall_ns()};
+	char error[160] = "";
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		if (option == 'S')
+			options.socket = optarg;
+		else if (option == 'g')
+			options.grabs = parse_u64("--grabs", optarg, 1, 100000000);
+		else if (option == 's')
+			options.seed = parse_u64("--seed", optarg, 0, UINT64_MAX);
+		else
+			usage_error("unknown option", argv[optind - 1]);
+	}
+	if (options.socket == NULL)
+		usage_error("rings needs", "--socket");
+	if (hb_rings_bench(&options, error) == 0)
+		return 0;
+	fprintf(stderr, "hongbao-bench: rings: %s\n", error);
+	return 2;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -406,5 +442,7 @@ main(int argc, char **argv)
 		return run_sync(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "engine") == 0)
 		return run_engine(argc - 1, argv + 1);
-	usage_error("the first argument must be", "load, sync or engine");
+	if (argc >= 2 && strcmp(argv[1], "rings") == 0)
+		return run_rings(argc - 1, argv + 1);
+	usage_error("the first argument must be", "load, sync, engine or rings");
 }
