@@ -7,7 +7,7 @@ import statistics
 import subprocess
 
 from lib import Failure, expect, log
-from redis_peer import GRAB_LOOP, PREPARE_LOOP, REJECT_LOOP, Redis
+from redis_peer import GRAB_LOOP, PREPARE_LOOP, REJECT_LOOP, Redis, redis_installed
 
 USERS = 1000000
 HOT_SHARES = 100000
@@ -113,7 +113,7 @@ class RejectEval(Eval):
 
 def with_peer(options, make):
     """Call make(redis or None) with a private Redis, unless it is not wanted."""
-    if options.no_peer:
+    if options.no_peer or not redis_installed():
         return make(None)
     with Redis() as redis:
         return make(redis)

@@ -6,7 +6,7 @@ import subprocess
 
 from bench_engine import program
 from lib import Failure, Node, expect, log
-from redis_peer import Redis, grab_script
+from redis_peer import Redis, grab_script, redis_installed
 
 DATAPLANE_SOCKET = "socket/dataplane/attach.sock"
 FEN_PER_SHARE = 100
@@ -142,7 +142,7 @@ def rings(options):
         return {"bench": "rings", "metrics": metrics, "peers": {}, "ratios": {}, "wrong": wrong}
 
     result = with_node(options, work)
-    if not options.no_peer:
+    if not options.no_peer and redis_installed():
         rings_peer(result)
     return result
 
@@ -202,7 +202,7 @@ def durable(options):
                 "wrong": wrong, "directory": node.directory}
 
     result = with_node(options, work)
-    if not options.no_peer:
+    if not options.no_peer and redis_installed():
         durable_peer(result)
     return result
 

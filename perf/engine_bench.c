@@ -42,6 +42,7 @@ struct bench {
 	uint32_t *shares;   /* their shares in random order, by index of the packet */
 	uint64_t share_next;
 	double zipf_zeta;
+	uint64_t run_count;
 	struct hb_frame *frames;
 	struct hb_world_outcome outcome;
 };
@@ -196,7 +197,6 @@ prepare_hot(struct bench *b, uint64_t count)
 static void
 prepare_many(struct bench *b, uint64_t count)
 {
-	HB_ASSERT(b->share_next + count <= b->options.packets * MANY_SHARES);
 	for (uint64_t i = 0; i < count; i++)
 		grab(b, i, b->packets[b->shares[b->share_next++]], next_user(b));
 }
@@ -235,7 +235,6 @@ prepare_used(struct bench *b, uint64_t count)
 	uint64_t winners = sell_out(b, USED_SHARES);
 	uint64_t fresh[HB_PARTITION_COUNT];
 
-	HB_ASSERT(winners <= count);
 	for (uint32_t k = 0; k < HB_PARTITION_COUNT; k++) {
 		uint64_t packet = send_packet(b, REJECT_SHARES, LIFETIME_S);
 
@@ -265,15 +264,16 @@ prepare_expired(struct bench *b, uint64_t count)
 
 static const struct {
 	const char *name;
+	uint64_t count_min; /* it asks so many people before it is measured */
 	void (*prepare)(struct bench *b, uint64_t count);
 } kinds[] = {
-	{"hot", prepare_hot},
-	{"many", prepare_many},
-	{"zipf", prepare_zipf},
-	{"sold-out", prepare_sold_out},
-	{"already", prepare_already},
-	{"used", prepare_used},
-	{"expired", prepare_expired},
+	{"hot", 1, prepare_hot},
+	{"many", 1, prepare_many},
+	{"zipf", 1, prepare_zipf},
+	{"sold-out", 1, prepare_sold_out},
+	{"already", REJECT_SHARES * HB_PARTITION_COUNT, prepare_already},
+	{"used", USED_SHARES * HB_PARTITION_COUNT, prepare_used},
+	{"expired", 1, prepare_expired},
 };
 
 static void
@@ -291,14 +291,29 @@ print_outcome(const char *kind, uint32_t burst, uint64_t count, const struct hb_
 	fflush(stdout);
 }
 
+/* Would the run ask for more than was made ready? */
+static bool
+fits(const struct bench *b, const char *kind, uint64_t count)
+{
+	if (count > b->options.frames_max || b->run_count == b->options.runs_max)
+		return false;
+	if (strcmp(kind, "zipf") == 0)
+		return b->options.packets > 0;
+	return strcmp(kind, "many") != 0 ||
+	       count <= b->options.packets * MANY_SHARES - b->share_next;
+}
+
 static int
 command_run(struct bench *b, const char *kind, uint32_t burst, uint64_t count)
 {
-	if (burst < 1 || burst > HB_BURST_MAX || count < 1 || count > b->options.frames_max)
+	if (burst < 1 || burst > HB_BURST_MAX || !fits(b, kind, count))
 		return -ERANGE;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
 		if (strcmp(kind, kinds[i].name) != 0)
 			continue;
+		if (count < kinds[i].count_min)
+			return -ERANGE;
+		b->run_count++;
 		kinds[i].prepare(b, count);
 		hb_world_drive(&b->world, b->frames, count, burst, &b->outcome);
 		print_outcome(kind, burst, count, &b->outcome);

@@ -14,6 +14,11 @@ from lib import Failure, expect, wait_for
 
 BALANCE_HASHES = 16
 
+
+def redis_installed():
+    return shutil.which("redis-server") and shutil.which("redis-benchmark")
+
+
 def grab_script(token):
     """One grab as EVALSHA sends it. KEYS: claims, shares, log, tokens; ARGV: user.
     `token` is a Lua condition that is true when the user may."""
