@@ -12,7 +12,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "perf/engine_bench.h"
 #include "perf/load.h"
+#include "perf/rings_bench.h"
 #include "perf/sync_probe.h"
 #include "perf/usage.h"
 
@@ -49,7 +51,17 @@ static const char help[] =
 	"    --process NAME=PID  report its CPU time; may be repeated\n"
 	"hongbao-bench sync DIRECTORY [COUNT]\n"
 	"  time of durable 4 KiB overwrites on the directory's file system\n"
-	"Both print one JSON object.\n";
+	"hongbao-bench engine [--accounts N] [--packets N] [--frames N] [--runs N] [--seed N]\n"
+	"  the engine in one thread: reads `run KIND BURST COUNT` and `check` from standard input\n"
+	"    KIND: hot, many, zipf (both need --packets), sold-out, already, used, expired\n"
+	"    --accounts N  that may get shares (1000000; at least 100000)\n"
+	"    --frames N    COUNT is at most this (1000000)\n"
+	"    --runs N      at most so many runs (20)\n"
+	"hongbao-bench rings --socket PATH [--grabs N] [--seed N]\n"
+	"  a client at the rings of a dataplane, as root: reads `closed KIND IN_FLIGHT COUNT` and\n"
+	"  `open KIND RATE COUNT` from standard input; KIND: durable or already\n"
+	"    --grabs N     to prepare (100000)\n"
+	"All print JSON objects, one a line.\n";
 
 static _Noreturn void
 usage_error(const char *what, const char *value)
@@ -347,6 +359,72 @@ run_sync(int argc, char **argv)
 	return 0;
 }
 
+static int
+run_engine(int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"accounts", required_argument, NULL, 'a'},
+		{"packets", required_argument, NULL, 'p'},
+		{"frames", required_argument, NULL, 'f'},
+		{"runs", required_argument, NULL, 'r'},
+		{"seed", required_argument, NULL, 's'},
+		{NULL, 0, NULL, 0},
+	};
+	struct hb_engine_bench_options options = {
+		.accounts = 1000000, .frames_max = 1000000, .runs_max = 20, .seed = hb_wall_ns()};
+	int option, result;
+
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		if (option == 'a')
+			options.accounts = parse_u64("--accounts", optarg, 100000, 100000000);
+		else if (option == 'p')
+			options.packets = parse_u64("--packets", optarg, 1, 10000000);
+		else if (option == 'f')
+			options.frames_max = parse_u64("--frames", optarg, 1, 10000000);
+		else if (option == 'r')
+			options.runs_max = parse_u64("--runs", optarg, 1, 1000);
+		else if (option == 's')
+			options.seed = parse_u64("--seed", optarg, 0, UINT64_MAX);
+		else
+			usage_error("unknown option", argv[optind - 1]);
+	}
+	result = hb_engine_bench(&options);
+	if (result != 0)
+		fprintf(stderr, "hongbao-bench: engine: %s\n", strerror(-result));
+	return result == 0 ? 0 : 2;
+}
+
+static int
+run_rings(int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"socket", required_argument, NULL, 'S'},
+		{"grabs", required_argument, NULL, 'g'},
+		{"seed", required_argument, NULL, 's'},
+		{NULL, 0, NULL, 0},
+	};
+	struct hb_rings_options options = {.grabs = 100000, .seed = hb_wall_ns()};
+	char error[160] = "";
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		if (option == 'S')
+			options.socket = optarg;
+		else if (option == 'g')
+			options.grabs = parse_u64("--grabs", optarg, 1, 100000000);
+		else if (option == 's')
+			options.seed = parse_u64("--seed", optarg, 0, UINT64_MAX);
+		else
+			usage_error("unknown option", argv[optind - 1]);
+	}
+	if (options.socket == NULL)
+		usage_error("rings needs", "--socket");
+	if (hb_rings_bench(&options, error) == 0)
+		return 0;
+	fprintf(stderr, "hongbao-bench: rings: %s\n", error);
+	return 2;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -362,5 +440,9 @@ main(int argc, char **argv)
 		return run_load(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "sync") == 0)
 		return run_sync(argc - 1, argv + 1);
-	usage_error("the first argument must be", "load or sync");
+	if (argc >= 2 && strcmp(argv[1], "engine") == 0)
+		return run_engine(argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "rings") == 0)
+		return run_rings(argc - 1, argv + 1);
+	usage_error("the first argument must be", "load, sync, engine or rings");
 }

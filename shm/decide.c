@@ -100,6 +100,11 @@ hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame)
 	if (packet == NULL)
 		return;
 	hbi_claim_prefetch(p, packet, frame->user);
-	__builtin_prefetch(
-		&p->accounts[hb_mix64(packet->sender) >> 8 & (p->capacity.accounts - 1)]);
+	hbi_account_prefetch(p, packet->sender);
+}
+
+void
+hb_prefetch_credit(const struct hb_partition *to, const struct hb_credit *credit)
+{
+	hbi_account_prefetch(to, credit->account);
 }

@@ -94,6 +94,9 @@ bool hb_accounts_low(const struct hb_partition *p);
 void hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame);
 void hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame);
 
+/** Prefetch the account of a credit; call some work before hb_apply_credit. */
+void hb_prefetch_credit(const struct hb_partition *to, const struct hb_credit *credit);
+
 /**
  * The memory audit: recompute the hash over the accounts as they stand in memory, and compare it
  * with head->balance_hash, which apply keeps from the changes alone. Bounded steps.

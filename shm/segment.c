@@ -237,6 +237,18 @@ guard_of(const struct hb_segment *segment)
 	return (struct hb_segment_guard *)(void *)segment->base;
 }
 
+/*
+ * State is looked at here and there, so most looks miss the TLB of small pages. A host that allows
+ * huge pages for shared memory (transparent_hugepage/shmem_enabled = advise) gives them; on any
+ * other this changes nothing.
+ */
+static void
+ask_for_huge_pages(void *base, uint64_t bytes, enum hb_segment_kind kind)
+{
+	if (kind == HB_SEGMENT_STATE)
+		(void)madvise(base, bytes, MADV_HUGEPAGE);
+}
+
 int
 hb_segment_create(
 	struct hb_segment *segment, const char *name, enum hb_segment_kind kind, uint64_t bytes)
@@ -256,6 +268,7 @@ hb_segment_create(
 	base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, segment->fd, 0);
 	if (base == MAP_FAILED)
 		goto out;
+	ask_for_huge_pages(base, bytes, kind);
 	segment->base = base;
 	segment->bytes = bytes;
 	guard = guard_of(segment);
@@ -360,6 +373,7 @@ hb_segment_attach(struct hb_segment *segment, int fd, enum hb_segment_kind kind,
 			(unsigned long long)bytes, strerror(errno));
 		goto out;
 	}
+	ask_for_huge_pages(base, bytes, kind);
 	segment->base = base;
 	segment->bytes = bytes;
 	result = check_guard(segment, kind, error);

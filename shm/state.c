@@ -136,7 +136,7 @@ static struct hb_account *
 account_slot(const struct hb_partition *p, uint64_t account)
 {
 	uint64_t mask = p->capacity.accounts - 1;
-	uint64_t i = hb_mix64(account) >> 8 & mask;
+	uint64_t i = hbi_account_home(p, account);
 
 	while (p->accounts[i].id != account && p->accounts[i].id != 0)
 		i = (i + 1) & mask;

@@ -7,6 +7,7 @@
 #ifndef HB_SHM_STATE_INTERNAL_H
 #define HB_SHM_STATE_INTERNAL_H
 
+#include "base/bits.h"
 #include "shm/engine.h"
 #include "shm/state.h"
 
@@ -39,6 +40,18 @@ uint64_t hbi_token_use_hash(const struct hb_token_use *use, uint64_t user);
 uint64_t hbi_order_hash(const struct hb_order *order);
 uint64_t hbi_idempotency_hash(const struct hb_idempotency_entry *entry);
 
+/** Slot that a look-up of the account begins with. */
+static inline uint64_t
+hbi_account_home(const struct hb_partition *p, uint64_t account)
+{
+	return hb_mix64(account) >> 8 & (p->capacity.accounts - 1);
+}
+/* Inline, as a compiler that sees a whole function of prefetches may drop calls of it. */
+static inline void
+hbi_account_prefetch(const struct hb_partition *p, uint64_t account)
+{
+	__builtin_prefetch(&p->accounts[hbi_account_home(p, account)], 1);
+}
 /** The account's slot, opened with `kind` when missing. Asserts that the table has room. */
 struct hb_account *hbi_account_get(struct hb_partition *p, uint64_t account, uint8_t kind);
 /** Change balances in memory, balance_hash and a running audit; asserts no user goes below 0. */

@@ -12,6 +12,32 @@ test_crc32c_has_the_published_check_value(void **unused)
 	assert_int_equal(hb_crc32c("123456789", 9), 0xE3069283);
 }
 
+static uint32_t
+crc32c_bit_by_bit(const uint8_t *at, size_t length)
+{
+	uint32_t crc = UINT32_MAX;
+
+	for (; length > 0; length--, at++) {
+		crc ^= *at;
+		for (int bit = 0; bit < 8; bit++)
+			crc = crc >> 1 ^ (0x82f63b78 & (0u - (crc & 1)));
+	}
+	return crc ^ UINT32_MAX;
+}
+
+/* Short and long ranges take different ways; at every length both must say the same. */
+static void
+test_crc32c_is_the_same_at_every_length(void **unused)
+{
+	uint8_t bytes[2 * HB_CRC32C_SHORT_BYTES];
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 167 + 13);
+	for (size_t length = 0; length <= sizeof(bytes); length++)
+		assert_int_equal(hb_crc32c(bytes, length), crc32c_bit_by_bit(bytes, length));
+}
+
 static void
 test_every_flipped_bit_of_a_record_is_found(void **unused)
 {
@@ -52,6 +78,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_crc32c_has_the_published_check_value),
+		cmocka_unit_test(test_crc32c_is_the_same_at_every_length),
 		cmocka_unit_test(test_every_flipped_bit_of_a_record_is_found),
 		cmocka_unit_test(test_a_greeting_must_fit_its_record),
 	};

@@ -8,8 +8,11 @@ POLICY=/usr/sbin/policy-rc.d
 POLICY_SAVED=/usr/sbin/policy-rc.d.before-hongbao
 POLICY_MARK="temporary policy of hongbao setup"
 
+# packages_wanted [--bench]: what is for benchmarks only is left out without --bench.
 packages_wanted() {
-    sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$ROOT/tools/packages.txt"
+    local others='# bench only:'
+    [ "${1:-}" = --bench ] && others='^$'
+    sed -e "/$others/d" -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$ROOT/tools/packages.txt"
 }
 
 package_installed() {
@@ -20,7 +23,7 @@ packages_missing() {
     local package
     while read -r package; do
         package_installed "$package" || printf '%s\n' "$package"
-    done < <(packages_wanted)
+    done < <(packages_wanted "$@")
 }
 
 policy_forbid() {
@@ -119,7 +122,7 @@ setup() {
     mkdir -p "$STATE_ROOT"
     take_lock "$STATE_ROOT/.setup-lock" setup
     policy_restore
-    mapfile -t missing < <(packages_missing)
+    mapfile -t missing < <(packages_missing "$@")
     if [ "${#missing[@]}" -gt 0 ]; then
         install_packages "${missing[@]}" 9>&-
     fi
@@ -128,13 +131,19 @@ setup() {
 }
 
 command_setup() {
+    local bench=
     if help_wanted "$@"; then
-        say "usage: ./hongbao setup"
+        say "usage: ./hongbao setup [--bench]"
         say "Installs the missing packages of tools/packages.txt and creates the system users."
+        say "--bench: also the packages that only benchmarks need, as peers to compare with."
         say "Starts, stops and changes no service of the host."
         return
     fi
-    [ $# -eq 0 ] || usage_error "setup takes no arguments"
-    setup
+    if [ "${1:-}" = --bench ]; then
+        bench=--bench
+        shift
+    fi
+    [ $# -eq 0 ] || usage_error "setup takes no arguments but --bench"
+    setup ${bench:+"$bench"}
     say "setup: complete"
 }

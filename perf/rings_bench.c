@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `hongbao-bench rings`: see rings_bench.h. One thread; it spins for a short while and then sleeps
+ * as the front does. The time a request counts from travels in its correlation. If it dies, the
+ * dataplane sees the hang-up and forgets it.
+ */
+#include "perf/rings_bench.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/bits.h"
+#include "base/clock.h"
+#include "perf/histogram.h"
+#include "shm/client.h"
+#include "shm/ids.h"
+#include "shm/node.h"
+#include "shm/record.h"
+
+#define GROUP		7
+#define SHARES		10
+#define FEN_PER_SHARE	100
+#define SENDERS		256
+#define PREPARE_FLIGHT	128
+#define CALL_MS		5000
+#define STALL_MS	10000
+#define SPIN_NS		20000
+#define POLL_MAX	256
+#define FIRST_SENDER	UINT64_C(2000000000000)
+#define FIRST_GRABBER	UINT64_C(3000000000000)
+#define RING_BYTES	(1u << 20)
+#define REPLY_BYTES	(1u << 22)
+#define PEOPLE		"hongbao-bench"
+
+struct rings {
+	struct hb_rings_options options;
+	struct hb_client *client;
+	struct hb_frame *grabs;
+	uint64_t used; /* grabs that were sent: their users won */
+	uint64_t packet_count;
+	uint64_t *packets;
+	uint64_t random;
+	char *error;
+	/* of the run under way */
+	const char *kind;
+	uint64_t now_ns;
+	uint64_t sent, done, failed;
+	int64_t amount_fen;
+	struct hb_histogram latency;
+	void (*prepared)(struct rings *r, const struct hb_reply *reply);
+};
+
+static uint64_t
+random_next(struct rings *r)
+{
+	r->random += UINT64_C(0x9e3779b97f4a7c15);
+	return hb_mix64(r->random);
+}
+
+static int
+fail(struct rings *r, int result, const char *what)
+{
+	snprintf(r->error, 160, "%s: %s", what, strerror(-result));
+	return result;
+}
+
+static void
+begin(void *frame, enum hb_operation operation, uint32_t length, uint64_t target, uint64_t user)
+{
+	struct hb_frame *f = frame;
+
+	memset(frame, 0, length);
+	f->version = HB_FRAME_VERSION;
+	f->operation = (uint8_t)operation;
+	f->length = (uint16_t)length;
+	f->issued_s = (uint32_t)(hb_wall_ns() / 1000000000);
+	f->target = target;
+	f->user = user;
+}
+
+/* Block until a reply comes or the time is over. @return 0, -EPIPE, -ETIMEDOUT */
+static int
+wait_for_reply(struct rings *r, int timeout_ms)
+{
+	struct pollfd fds[2] = {{.fd = hb_client_wake_fd(r->client), .events = POLLIN},
+		{.fd = hb_client_socket_fd(r->client), .events = POLLIN}};
+	int n = 1;
+
+	if (hb_client_sleep(r->client))
+		n = poll(fds, 2, timeout_ms);
+	hb_client_awake(r->client);
+	if (n > 0 && fds[1].revents != 0)
+		return -EPIPE;
+	return n == 0 ? -ETIMEDOUT : 0;
+}
+
+/* Take replies; after a while without any, sleep. @return 0 or -errno */
+static int
+take(struct rings *r, hb_client_reply_fn *fn, int timeout_ms)
+{
+	uint64_t begin_ns = hb_mono_ns();
+	int n;
+
+	do {
+		r->now_ns = hb_mono_ns();
+		n = hb_client_poll(r->client, fn, r, POLL_MAX);
+		if (n != 0)
+			return n < 0 ? n : 0;
+	} while (r->now_ns - begin_ns < SPIN_NS);
+	return wait_for_reply(r, timeout_ms);
+}
+
+static int
+call_ok(struct rings *r, void *frame, struct hb_reply *reply)
+{
+	int result = hb_client_call(r->client, frame, reply, CALL_MS);
+
+	if (result != 0)
+		return fail(r, result, "the dataplane did not answer");
+	if (reply->status != HB_STATUS_OK) {
+		snprintf(r->error, 160, "refused: %s", hb_status_name(reply->status));
+		return -EPROTO;
+	}
+	return 0;
+}
+
+static int
+fund(struct rings *r, uint64_t account, int64_t amount_fen)
+{
+	struct hb_frame_account_open open;
+	struct hb_frame_order order;
+	uint64_t room[HB_REPLY_BYTES_MAX / sizeof(uint64_t)];
+	struct hb_reply *reply = (void *)room;
+	int result;
+
+	begin(&open, HB_OP_ACCOUNT_OPEN, sizeof(open), account, 0);
+	open.kind = HB_ACCOUNT_USER;
+	result = call_ok(r, &open, reply);
+	if (result != 0)
+		return result;
+	begin(&order, HB_OP_ORDER_OPEN, sizeof(order), account, 0);
+	order.amount_fen = amount_fen;
+	order.business = HB_BUSINESS_RECHARGE;
+	order.channel = HB_SYSTEM_CLEARING_MANUAL;
+	result = call_ok(r, &order, reply);
+	if (result != 0)
+		return result;
+	order.head.operation = HB_OP_CREDIT;
+	order.order_stamp = reply->order_stamp;
+	return call_ok(r, &order, reply);
+}
+
+static void
+count_prepared(void *context, const struct hb_reply *reply)
+{
+	struct rings *r = context;
+
+	r->done++;
+	if (reply->status != HB_STATUS_OK)
+		r->failed++;
+	else
+		r->prepared(r, reply);
+}
+
+/* Send `count` frames that `make` fills, some under way at a time, and take their replies. */
+static int
+prepare(struct rings *r, uint64_t count, void (*make)(struct rings *r, uint64_t i, void *frame),
+	void (*prepared)(struct rings *r, const struct hb_reply *reply))
+{
+	uint64_t frame[HB_FRAME_BYTES_MAX / sizeof(uint64_t)];
+
+	r->prepared = prepared;
+	r->sent = r->done = r->failed = 0;
+	while (r->done < count) {
+		int result;
+
+		while (r->sent < count && r->sent - r->done < PREPARE_FLIGHT) {
+			make(r, r->sent, frame);
+			if (hb_client_send(r->client, (void *)frame) != 0)
+				break;
+			r->sent++;
+		}
+		hb_client_flush(r->client);
+		result = take(r, count_prepared, STALL_MS);
+		if (result != 0)
+			return fail(r, result, "preparing");
+	}
+	return r->failed == 0 ? 0 : fail(r, -EPROTO, "preparing: something was refused");
+}
+
+static void
+make_packet(struct rings *r, uint64_t i, void *frame)
+{
+	struct hb_frame_packet_create *f = frame;
+	uint64_t sender = FIRST_SENDER + i % SENDERS;
+
+	(void)r;
+	begin(f, HB_OP_PACKET_CREATE, sizeof(*f), sender, sender);
+	f->head.correlation = i;
+	f->head.group = GROUP;
+	f->kind = HB_PACKET_LUCKY;
+	f->algorithm = HB_SPLIT_DOUBLE_MEAN;
+	f->count = SHARES;
+	f->total_fen = SHARES * FEN_PER_SHARE;
+}
+
+static void
+packet_made(struct rings *r, const struct hb_reply *reply)
+{
+	r->packets[reply->correlation] = reply->id;
+}
+
+static void
+make_token(struct rings *r, uint64_t i, void *frame)
+{
+	struct hb_frame_token *f = frame;
+
+	begin(f, HB_OP_TOKEN_ISSUE, sizeof(*f), r->packets[i % r->packet_count],
+		FIRST_GRABBER + i);
+	f->head.correlation = i;
+	f->for_operation = HB_OP_GRAB;
+}
+
+static void
+token_made(struct rings *r, const struct hb_reply *reply)
+{
+	const struct hb_reply_token *token = (const void *)(reply + 1);
+	struct hb_frame *f = &r->grabs[reply->correlation];
+
+	begin(f, HB_OP_GRAB, sizeof(*f), token->target, token->user);
+	f->group = GROUP;
+	f->token_id = token->token_id;
+	f->token_mac = token->token_mac;
+	f->token_expiry_s = token->expiry_s;
+	f->sequence = token->sequence + 1;
+}
+
+static void
+count_answer(void *context, const struct hb_reply *reply)
+{
+	struct rings *r = context;
+	bool already = (reply->flags & HB_REPLY_ALREADY) != 0;
+
+	r->done++;
+	if (reply->status != HB_STATUS_OK || already != (r->kind[0] == 'a'))
+		r->failed++;
+	r->amount_fen += reply->amount_fen;
+	hb_histogram_add(&r->latency,
+		r->now_ns > reply->correlation ? r->now_ns - reply->correlation : 0);
+}
+
+/* Send one request that counts from `from_ns`. @return false when the ring is full */
+static bool
+send_one(struct rings *r, uint64_t from_ns)
+{
+	struct hb_frame *frame = r->kind[0] == 'a' ? &r->grabs[random_next(r) % r->used]
+						   : &r->grabs[r->used];
+
+	frame->correlation = from_ns;
+	frame->issued_s = (uint32_t)(hb_wall_ns() / 1000000000);
+	if (hb_client_send(r->client, frame) != 0)
+		return false;
+	r->sent++;
+	r->used += r->kind[0] == 'd';
+	return true;
+}
+
+static int
+run_closed(struct rings *r, uint64_t in_flight, uint64_t count)
+{
+	while (r->done < count) {
+		uint64_t now_ns = hb_mono_ns();
+		int result;
+
+		while (r->sent < count && r->sent - r->done < in_flight && send_one(r, now_ns))
+			;
+		hb_client_flush(r->client);
+		result = take(r, count_answer, STALL_MS);
+		if (result != 0)
+			return fail(r, result, "waiting for replies");
+	}
+	return 0;
+}
+
+static int
+run_open(struct rings *r, double rate_per_s, uint64_t count)
+{
+	double due_ns = (double)hb_mono_ns();
+
+	while (r->done < count) {
+		int n;
+
+		for (r->now_ns = hb_mono_ns(); r->sent < count && (double)r->now_ns >= due_ns;) {
+			double u = (double)((random_next(r) >> 11) + 1) * 0x1p-53;
+
+			if (!send_one(r, (uint64_t)due_ns))
+				break;
+			due_ns -= log(u) * 1e9 / rate_per_s;
+		}
+		hb_client_flush(r->client);
+		r->now_ns = hb_mono_ns();
+		n = hb_client_poll(r->client, count_answer, r, POLL_MAX);
+		if (n < 0)
+			return fail(r, n, "waiting for replies");
+		if (n == 0 && (double)r->now_ns > due_ns + STALL_MS * 1e6)
+			return fail(r, -ETIMEDOUT, "waiting for replies");
+	}
+	return 0;
+}
+
+static void
+print_run(const struct rings *r, const char *mode, const char *load, uint64_t ns)
+{
+	static const struct {
+		const char *name;
+		uint32_t per_million;
+	} ranks[] = {{"p50", 500000}, {"p99", 990000}, {"p999", 999000}};
+
+	printf("{\"mode\":\"%s\",\"kind\":\"%s\",\"load\":%s,\"count\":%" PRIu64
+	       ",\"failed\":%" PRIu64 ",\"amount_fen\":%" PRId64 ",\"rate_per_s\":%.1f",
+		mode, r->kind, load, r->done, r->failed, r->amount_fen,
+		(double)r->done * 1e9 / (double)(ns + 1));
+	for (size_t i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++)
+		printf(",\"%s_us\":%.2f", ranks[i].name,
+			(double)hb_histogram_percentile(&r->latency, ranks[i].per_million) / 1e3);
+	printf(",\"max_us\":%.2f}\n", (double)r->latency.max / 1e3);
+	fflush(stdout);
+}
+
+static int
+run(struct rings *r, const char *mode, const char *load, uint64_t count)
+{
+	double amount = strtod(load, NULL);
+	uint64_t begin_ns;
+	int result;
+
+	if (r->kind[0] == 'd' ? count > r->options.grabs - r->used : r->used == 0)
+		return fail(r, -ERANGE, "so many grabs were not prepared");
+	r->sent = r->done = r->failed = 0;
+	r->amount_fen = 0;
+	hb_histogram_reset(&r->latency);
+	if (!(amount >= 1))
+		return fail(r, -EINVAL, load);
+	begin_ns = hb_mono_ns();
+	if (mode[0] == 'c')
+		result = run_closed(r, (uint64_t)amount, count);
+	else
+		result = run_open(r, amount, count);
+	if (result == 0)
+		print_run(r, mode, load, hb_mono_ns() - begin_ns);
+	return result;
+}
+
+static int
+open_rings(struct rings *r)
+{
+	int result;
+
+	r->packet_count = (r->options.grabs + SHARES - 1) / SHARES;
+	r->packets = calloc(r->packet_count, sizeof(*r->packets));
+	r->grabs = calloc(r->options.grabs, sizeof(*r->grabs));
+	if (r->packets == NULL || r->grabs == NULL)
+		return fail(r, -ENOMEM, "preparing");
+	result = hb_client_open(
+		&r->client, r->options.socket, PEOPLE, RING_BYTES, REPLY_BYTES, r->error);
+	for (uint64_t i = 0; i < SENDERS && result == 0; i++)
+		result = fund(r, FIRST_SENDER + i,
+			(int64_t)(r->packet_count / SENDERS + 1) * SHARES * FEN_PER_SHARE);
+	if (result == 0)
+		result = prepare(r, r->packet_count, make_packet, packet_made);
+	if (result == 0)
+		result = prepare(r, r->options.grabs, make_token, token_made);
+	if (result == 0)
+		printf("{\"grabs\":%" PRIu64 ",\"packets\":%" PRIu64 ",\"lcores\":%u}\n",
+			r->options.grabs, r->packet_count, hb_client_lcore_count(r->client));
+	fflush(stdout);
+	return result;
+}
+
+int
+hb_rings_bench(const struct hb_rings_options *options, char error[160])
+{
+	static struct rings rings;
+	char line[128], mode[16], kind[16], load[32];
+	uint64_t count;
+	int result;
+
+	rings.options = *options;
+	rings.error = error;
+	rings.random = options->seed;
+	result = open_rings(&rings);
+	while (result == 0 && fgets(line, sizeof(line), stdin) != NULL) {
+		if (sscanf(line, "%15s %15s %31s %" SCNu64, mode, kind, load, &count) != 4 ||
+			(strcmp(mode, "closed") != 0 && strcmp(mode, "open") != 0) ||
+			(strcmp(kind, "durable") != 0 && strcmp(kind, "already") != 0)) {
+			result = fail(&rings, -EINVAL, "no such command");
+			break;
+		}
+		rings.kind = kind;
+		result = run(&rings, mode, load, count);
+	}
+	if (rings.client != NULL)
+		hb_client_close(rings.client);
+	free(rings.packets);
+	free(rings.grabs);
+	return result;
+}
