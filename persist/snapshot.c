@@ -51,6 +51,7 @@ hb_capacity_from_config(const struct hb_config *config)
 		.windows = hb_power_of_two_ceil((uint64_t)config->capacity_windows),
 		.orders = hb_power_of_two_ceil((uint64_t)config->capacity_orders),
 		.idempotency = hb_power_of_two_ceil((uint64_t)config->capacity_idempotency),
+		.holds = hb_power_of_two_ceil((uint64_t)config->capacity_holds),
 	};
 }
 

@@ -35,7 +35,8 @@ static const struct hb_capacity capacity = {.accounts = 4096,
 	.arena_bytes = 1 << 20,
 	.windows = 4096,
 	.orders = 4096,
-	.idempotency = 4096};
+	.idempotency = 4096,
+	.holds = 1024};
 
 /* One connection's life of the fake persist. */
 struct session {
