@@ -101,37 +101,68 @@ look(const struct hb_partition *p, struct hb_evict_cursor *cursor,
 	}
 }
 
+/*
+ * The next ids' slots come first: they hold the oldest objects of a table that was filled once.
+ * @return the id of one that may go, or 0
+ */
+static uint64_t
+in_the_way(const struct hb_partition *p, const struct hb_input *input, uint32_t *kind)
+{
+	for (uint64_t n = 1; n <= HB_ID_SKIP_MAX; n++) {
+		uint64_t packet = (p->head->packet_counter + n) & (p->capacity.packets - 1);
+		uint64_t hold = (p->head->hold_counter + n) & (p->capacity.holds - 1);
+
+		*kind = HB_OBJECT_PACKET;
+		if (p->head->packet_counter >= p->capacity.packets && packet_over(p, packet, input))
+			return p->packets[packet].id;
+		*kind = HB_OBJECT_HOLD;
+		if (p->head->hold_counter >= p->capacity.holds && hold_over(p, hold, input))
+			return p->holds[hold].id;
+	}
+	return 0;
+}
+
+/* Look at up to HB_EVICT_SLOTS slots. @return what may go, or 0 */
+static uint64_t
+search(const struct hb_partition *p, struct hb_evict_cursor *cursor, const struct hb_input *input,
+	uint32_t *kind)
+{
+	uint64_t object = in_the_way(p, input, kind);
+
+	for (uint32_t n = 0; n < HB_EVICT_SLOTS && object == 0; n++) {
+		uint64_t slots;
+
+		if (cursor->kind == 0)
+			cursor->kind = HB_OBJECT_PACKET;
+		*kind = cursor->kind;
+		object = look(p, cursor, input, &slots);
+		if (cursor->slot < slots)
+			continue;
+		cursor->slot = 0;
+		cursor->kind = *kind == HB_OBJECT_ORDER ? HB_OBJECT_PACKET : *kind + 1;
+		cursor->passes += *kind == HB_OBJECT_ORDER;
+	}
+	return object;
+}
+
 bool
 hb_decide_evict(const struct hb_partition *p, struct hb_evict_cursor *cursor,
 	const struct hb_input *input, struct hb_decision *decision)
 {
+	struct hb_record_evict *r;
+	uint32_t kind = 0;
+	uint64_t object;
+
 	decision->record_count = 0;
 	decision->record_bytes = 0;
-	if (input->clock_stopped)
+	object = input->clock_stopped ? 0 : search(p, cursor, input, &kind);
+	if (object == 0)
 		return false;
-	for (uint32_t n = 0; n < HB_EVICT_SLOTS; n++) {
-		struct hb_record_evict *r;
-		uint64_t slots, object;
-		uint32_t kind;
-
-		if (cursor->kind < HB_OBJECT_PACKET || cursor->kind > HB_OBJECT_ORDER)
-			*cursor = (struct hb_evict_cursor){.kind = HB_OBJECT_PACKET};
-		kind = cursor->kind;
-		object = look(p, cursor, input, &slots);
-		if (cursor->slot >= slots) {
-			cursor->slot = 0;
-			cursor->kind = kind == HB_OBJECT_ORDER ? HB_OBJECT_PACKET : kind + 1;
-			cursor->passes += kind == HB_OBJECT_ORDER;
-		}
-		if (object == 0)
-			continue;
-		r = hbi_record_begin(p, input, decision, sizeof(*r));
-		r->object = object;
-		r->object_kind = kind;
-		hbi_record_end(decision, r, HB_RECORD_EVICT, sizeof(*r));
-		return true;
-	}
-	return false;
+	r = hbi_record_begin(p, input, decision, sizeof(*r));
+	r->object = object;
+	r->object_kind = kind;
+	hbi_record_end(decision, r, HB_RECORD_EVICT, sizeof(*r));
+	return true;
 }
 
 static void
