@@ -33,7 +33,7 @@ static uint64_t
 due_s(const struct hb_deadlines *d, const struct hb_partition *p, uint32_t slot)
 {
 	uint64_t deadline_ms = d->kind == HB_OBJECT_HOLD ? p->holds[slot].deadline_ms
-							  : p->packets[slot].deadline_ms;
+							 : p->packets[slot].deadline_ms;
 
 	return deadline_ms / 1000 + 1;
 }
@@ -42,8 +42,7 @@ int
 hb_deadlines_init(struct hb_deadlines *deadlines, const struct hb_partition *p,
 	enum hb_object_kind kind, uint64_t now_s)
 {
-	uint64_t counter =
-		kind == HB_OBJECT_HOLD ? p->head->hold_counter : p->head->packet_counter;
+	uint64_t counter = kind == HB_OBJECT_HOLD ? p->head->hold_counter : p->head->packet_counter;
 	uint64_t slots;
 
 	memset(deadlines, 0, sizeof(*deadlines));
@@ -102,8 +101,7 @@ unlink_slot(struct hb_deadlines *deadlines, uint32_t *link, uint32_t slot)
 bool
 hb_deadlines_remove(struct hb_deadlines *deadlines, const struct hb_partition *p, uint32_t slot)
 {
-	uint32_t *link =
-		&deadlines->bucket[due_s(deadlines, p, slot) % HB_DEADLINE_BUCKETS];
+	uint32_t *link = &deadlines->bucket[due_s(deadlines, p, slot) % HB_DEADLINE_BUCKETS];
 
 	if (deadlines->next[slot] == 0)
 		return true;

@@ -23,9 +23,9 @@
 
 struct hb_deadlines {
 	enum hb_object_kind kind; /* packets or holds */
-	uint32_t *next;		  /* per slot: 0 = not in the wheel, else following slot + 2, 1 = last */
-	uint32_t *bucket;	  /* first slot + 2; 0 or 1 = empty */
-	uint64_t next_s;	  /* Unix second of the bucket to look at next */
+	uint32_t *next;	  /* per slot: 0 = not in the wheel, else following slot + 2, 1 = last */
+	uint32_t *bucket; /* first slot + 2; 0 or 1 = empty */
+	uint64_t next_s;  /* Unix second of the bucket to look at next */
 	uint64_t count;
 };
 
@@ -39,8 +39,7 @@ uint32_t hb_deadlines_slot(
 	const struct hb_deadlines *deadlines, const struct hb_partition *p, uint64_t id);
 
 /** Enter a slot that holds something open, unless it is in the wheel. */
-void hb_deadlines_add(
-	struct hb_deadlines *deadlines, const struct hb_partition *p, uint32_t slot);
+void hb_deadlines_add(struct hb_deadlines *deadlines, const struct hb_partition *p, uint32_t slot);
 
 /** Take a slot out, before it is used again. @return false when it must wait for its bucket */
 bool hb_deadlines_remove(

@@ -400,9 +400,8 @@ hb_evict_turn(struct hb_lcore *lcore, struct hb_owned *owned)
 		return false;
 	owned->evict_due_ns = lcore->mono_ns + HB_EVICT_INTERVAL_NS;
 	input->retention_ms = lcore->shared->retention_ms;
-	input->applied_sequence =
-		atomic_load_explicit(&lcore->shared->journal->applied[owned->partition->number],
-			memory_order_relaxed);
+	input->applied_sequence = atomic_load_explicit(
+		&lcore->shared->journal->applied[owned->partition->number], memory_order_relaxed);
 	for (uint32_t i = 0; i < HB_EVICTS_PER_TURN && has_room(owned); i++) {
 		if (!hb_decide_evict(owned->partition, &owned->evict_cursor, input, &decision))
 			break;

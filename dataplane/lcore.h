@@ -122,8 +122,8 @@ struct hb_shared {
 	uint32_t parked_max;
 	uint64_t mark_interval_ns;
 	uint64_t retention_ms; /* of what is over */
-	bool busy_idle;	  /* dataplane.idle = busy */
-	int persist_wake; /* stays the same number when persist comes back */
+	bool busy_idle;	       /* dataplane.idle = busy */
+	int persist_wake;      /* stays the same number when persist comes back */
 	int main_wake;
 	int lcore_wake[HB_LCORE_COUNT_MAX];
 	uint8_t lcore_of_partition[HB_PARTITION_COUNT];

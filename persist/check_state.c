@@ -99,7 +99,8 @@ check_hold(struct hbi_check *check, const struct hb_partition *p, const struct h
 		return;
 	snprintf(object, sizeof(object), "hold %016" PRIx64, hold->id);
 	if (order == NULL || order->hold_id != hold->id || order->ended_s != 0)
-		number_violation(check, "invariant_2", object, "open hold with an open order", 1, 0);
+		number_violation(
+			check, "invariant_2", object, "open hold with an open order", 1, 0);
 	left = hb_map_get(&totals->left, hold->account);
 	if (left != NULL)
 		left->left_fen += hold->amount_fen;
@@ -115,8 +116,9 @@ check_account(struct hbi_check *check, const struct hb_account *account, struct 
 
 	totals->balances_fen += account->available_fen + account->frozen_fen;
 	if (account->frozen_fen != (left != NULL ? left->left_fen : 0))
-		account_violation(check, "invariant_2", "frozen = left of its packets + open holds, fen",
-			account->id, left != NULL ? left->left_fen : 0, account->frozen_fen);
+		account_violation(check, "invariant_2",
+			"frozen = left of its packets + open holds, fen", account->id,
+			left != NULL ? left->left_fen : 0, account->frozen_fen);
 	if (!system && (account->available_fen < 0 || account->frozen_fen < 0))
 		account_violation(check, "invariant_2", "below zero, fen", account->id, 0,
 			account->available_fen < 0 ? account->available_fen : account->frozen_fen);

@@ -4,9 +4,9 @@
  * The rows that MySQL should hold after some records: as order-independent sums per table and key
  * bucket, and, for buckets that are looked at closer, the rows themselves.
  *
- * Rows are final at the end only where they change (accounts, packets, orders of workflows): those are
- * kept in memory, the others are summed at once. Money moves along the flows here, so balances are
- * computed apart from the engine's. One thread; owns its memory.
+ * Rows are final at the end only where they change (accounts, packets, orders of workflows): those
+ * are kept in memory, the others are summed at once. Money moves along the flows here, so balances
+ * are computed apart from the engine's. One thread; owns its memory.
  */
 #ifndef HB_PERSIST_EXPECTED_H
 #define HB_PERSIST_EXPECTED_H

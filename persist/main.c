@@ -288,8 +288,8 @@ tell_applied(void)
 
 	hb_applier_applied(persist.applier, applied);
 	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++)
-		atomic_store_explicit(&persist.session.rings->applied[i], applied[i],
-			memory_order_relaxed);
+		atomic_store_explicit(
+			&persist.session.rings->applied[i], applied[i], memory_order_relaxed);
 }
 
 static void

@@ -131,9 +131,8 @@ rows_of_order_update(const struct context *c, const struct hb_record_order_updat
 static void
 rows_of_hold(const struct context *c, const struct hb_record_hold *r)
 {
-	struct hb_row_order *order =
-		add_order(c, (enum hb_business)hb_hold_business(r->reason), HB_ORDER_REQUESTED,
-			r->account, r->order_stamp, r->amount_fen);
+	struct hb_row_order *order = add_order(c, (enum hb_business)hb_hold_business(r->reason),
+		HB_ORDER_REQUESTED, r->account, r->order_stamp, r->amount_fen);
 
 	add_flow(c, r->account, -r->amount_fen, r->amount_fen, order->order_no);
 }
@@ -163,8 +162,8 @@ rows_of_adjust(const struct context *c, const struct hb_record_adjust *r)
 	bool to_owns = hb_id_kind(r->from) == HB_ID_SYSTEM_ACCOUNT &&
 		       hb_id_kind(r->to) != HB_ID_SYSTEM_ACCOUNT;
 	uint64_t owner = to_owns ? r->to : r->from;
-	struct hb_row_order *order = add_order(c, HB_BUSINESS_ADJUSTMENT, HB_ORDER_DONE, owner,
-		r->order_stamp, r->amount_fen);
+	struct hb_row_order *order = add_order(
+		c, HB_BUSINESS_ADJUSTMENT, HB_ORDER_DONE, owner, r->order_stamp, r->amount_fen);
 
 	order->peer = to_owns ? r->from : r->to;
 	add_flow(c, r->from, -r->amount_fen, 0, order->order_no);

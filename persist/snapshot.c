@@ -135,8 +135,8 @@ header_ok(const struct hb_snapshot_header *header, const uint8_t stream_id[16], 
 {
 	return header->magic == HB_SNAPSHOT_MAGIC &&
 	       header->crc == hb_crc32c(header, offsetof(struct hb_snapshot_header, crc)) &&
-	       header->version >= 1 && header->version <= HB_SNAPSHOT_VERSION && header->bytes == sizeof(*header) &&
-	       header->section_count == HB_PARTITION_COUNT &&
+	       header->version >= 1 && header->version <= HB_SNAPSHOT_VERSION &&
+	       header->bytes == sizeof(*header) && header->section_count == HB_PARTITION_COUNT &&
 	       memcmp(header->stream_id, stream_id, 16) == 0 && header->file_bytes == bytes;
 }
 

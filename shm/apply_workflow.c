@@ -143,8 +143,8 @@ apply_hold_exit(struct hb_partition *p, const struct hb_record_hold_exit *r)
 		r->amount_fen - r->fee_fen, 0);
 	if (r->fee_fen > 0)
 		hbi_change(p,
-			hbi_account_get(p, hb_system_account(HB_SYSTEM_FEES, p->number),
-				HB_ACCOUNT_SYSTEM),
+			hbi_account_get(
+				p, hb_system_account(HB_SYSTEM_FEES, p->number), HB_ACCOUNT_SYSTEM),
 			r->fee_fen, 0);
 }
 
@@ -245,8 +245,7 @@ check_adjust(const struct hb_partition *p, const struct hb_record_adjust *r)
 	if (hb_partition_of(r->from) != p->number || (!system && !hb_is_user_account(r->from)) ||
 		(!hb_is_system_account(r->to) && !hb_is_user_account(r->to)))
 		return "ADJUST: there is no such account";
-	if (r->amount_fen < 1 ||
-		(!system && (from == NULL || from->available_fen < r->amount_fen)))
+	if (r->amount_fen < 1 || (!system && (from == NULL || from->available_fen < r->amount_fen)))
 		return "ADJUST: the account does not have the money";
 	if (r->maker_id == r->checker_id)
 		return "ADJUST: maker and checker are the same person";
@@ -256,8 +255,7 @@ check_adjust(const struct hb_partition *p, const struct hb_record_adjust *r)
 }
 
 void
-hbi_apply_workflow(
-	struct hb_partition *p, const struct hb_record *record, struct hb_credit *credit)
+hbi_apply_workflow(struct hb_partition *p, const struct hb_record *record, struct hb_credit *credit)
 {
 	const void *r = record;
 

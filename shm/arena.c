@@ -41,9 +41,9 @@ class_of(uint64_t class_units)
 uint64_t
 hbi_packet_block_units(uint32_t count, uint8_t greeting_length)
 {
-	uint64_t units = hb_round_up(hbi_claim_bytes(count) + greeting_length,
-				 HBI_ARENA_UNIT_BYTES) /
-			 HBI_ARENA_UNIT_BYTES;
+	uint64_t units =
+		hb_round_up(hbi_claim_bytes(count) + greeting_length, HBI_ARENA_UNIT_BYTES) /
+		HBI_ARENA_UNIT_BYTES;
 
 	return hb_round_up(units, UINT64_C(1) << step_shift(units));
 }

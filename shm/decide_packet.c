@@ -72,8 +72,7 @@ send_has_room(const struct hb_partition *p, const struct send_parameters *s)
 
 static void
 send_repeat(const struct hb_partition *p, const struct hb_frame *frame,
-	const struct hb_idempotency_entry *done, int64_t total_fen,
-	struct hb_decision *decision)
+	const struct hb_idempotency_entry *done, int64_t total_fen, struct hb_decision *decision)
 {
 	const struct hb_packet *packet = hb_packet_find(p, done->result);
 	struct hb_reply *reply = hbi_reply(decision, frame, HB_STATUS_OK);
@@ -278,8 +277,7 @@ hbi_decide_grab(const struct hb_partition *p, const struct hb_frame *frame,
 
 	if (packet == NULL || !hb_is_user_account(frame->user)) {
 		hbi_reply(decision, frame,
-			packet == NULL ? hb_packet_absent(p, frame->target)
-				       : HB_STATUS_NOT_MEMBER);
+			packet == NULL ? hb_packet_absent(p, frame->target) : HB_STATUS_NOT_MEMBER);
 		return;
 	}
 	claims = hb_packet_claims(p, packet);
@@ -404,8 +402,7 @@ hbi_decide_detail(const struct hb_partition *p, const struct hb_frame *frame,
 
 	if (packet == NULL || !may_look(p, packet, frame, input)) {
 		hbi_reply(decision, frame,
-			packet == NULL ? hb_packet_absent(p, frame->target)
-				       : HB_STATUS_NOT_MEMBER);
+			packet == NULL ? hb_packet_absent(p, frame->target) : HB_STATUS_NOT_MEMBER);
 		return;
 	}
 	d = (void *)hbi_reply(decision, frame, HB_STATUS_OK);

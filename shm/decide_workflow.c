@@ -11,7 +11,8 @@ hbi_decide_account_freeze(const struct hb_partition *p, const struct hb_frame *f
 	const struct hb_input *input, struct hb_decision *decision)
 {
 	const struct hb_frame_account_freeze *f = (const void *)frame;
-	const uint64_t parameters[4] = {frame->operation, frame->target, f->case_id, f->operator_id};
+	const uint64_t parameters[4] = {
+		frame->operation, frame->target, f->case_id, f->operator_id};
 	const struct hb_account *account = hb_account_find(p, frame->target);
 	bool freeze = frame->operation == HB_OP_ACCOUNT_FREEZE;
 	const struct hb_idempotency_entry *done;
@@ -39,8 +40,8 @@ hbi_decide_account_freeze(const struct hb_partition *p, const struct hb_frame *f
 	r->case_id = f->case_id;
 	r->operator_id = f->operator_id;
 	r->idempotency = keep;
-	hbi_record_end(decision, r,
-		freeze ? HB_RECORD_ACCOUNT_FREEZE : HB_RECORD_ACCOUNT_UNFREEZE, sizeof(*r));
+	hbi_record_end(decision, r, freeze ? HB_RECORD_ACCOUNT_FREEZE : HB_RECORD_ACCOUNT_UNFREEZE,
+		sizeof(*r));
 }
 
 /* A step to SENDING lets money out: it needs a channel, a new attempt, a hold in time. */
@@ -70,7 +71,8 @@ update_check(const struct hb_partition *p, const struct hb_order *order,
 
 	if (status != HB_STATUS_OK)
 		return status;
-	if (order->state != f->state_before || !hbi_step_allowed(order, f->state_after, HBI_BY_UPDATE))
+	if (order->state != f->state_before ||
+		!hbi_step_allowed(order, f->state_after, HBI_BY_UPDATE))
 		return HB_STATUS_ORDER_STATE;
 	if (f->state_after == HB_ORDER_SENDING)
 		return sending_check(p, order, f, input);
@@ -104,16 +106,18 @@ hbi_decide_order_update(const struct hb_partition *p, const struct hb_frame *fra
 {
 	const struct hb_frame_order_update *f = (const void *)frame;
 	const struct hb_order *order = hb_order_find(p, f->order_stamp);
-	const uint64_t parameters[6] = {HB_OP_ORDER_UPDATE, frame->target, f->order_stamp,
+	uint64_t parameters[12] = {HB_OP_ORDER_UPDATE, frame->target, f->order_stamp,
 		f->state_before | (uint64_t)f->state_after << 8 | (uint64_t)f->attempt << 16 |
 			(uint64_t)f->reason << 32,
 		f->operator_id, f->channel};
 	const struct hb_idempotency_entry *done;
 	struct hb_idempotency keep;
 	struct hb_reply *reply;
-	enum hb_status status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters,
-		sizeof(parameters), hbi_now_ms(p, input), &keep, &done);
+	enum hb_status status;
 
+	memcpy(&parameters[6], f->channel_reference, sizeof(f->channel_reference));
+	status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters, sizeof(parameters),
+		hbi_now_ms(p, input), &keep, &done);
 	if (hbi_done_before(frame, status, done, order != NULL ? order->amount_fen : 0, decision))
 		return;
 	if (order == NULL || order->account != frame->target)

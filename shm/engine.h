@@ -35,10 +35,10 @@ struct hb_input {
 	uint64_t token_id;	/* a fresh token id for TOKEN_ISSUE, see hb_token_id_next */
 	uint32_t storage_level; /* enum hb_storage_level */
 	bool clock_stopped;
-	bool trusted; /* the frame came through a ring of control: no money token needed */
-	uint64_t retention_ms;	   /* how long what is over stays in memory; EVICT */
+	bool trusted;	       /* the frame came through a ring of control: no money token needed */
+	uint64_t retention_ms; /* how long what is over stays in memory; EVICT */
 	uint64_t applied_sequence; /* core sequence up to which MySQL has the ring's records */
-	bool credits_reserve_low; /* some partition's account table is down to its reserve */
+	bool credits_reserve_low;  /* some partition's account table is down to its reserve */
 };
 
 struct hb_decision {

@@ -83,8 +83,8 @@ used_slots(uint64_t capacity, uint64_t counter)
 
 /* What is at the cursor, 0 when it must stay. The cursor moves on. */
 static uint64_t
-look(const struct hb_partition *p, struct hb_evict_cursor *cursor,
-	const struct hb_input *input, uint64_t *slots)
+look(const struct hb_partition *p, struct hb_evict_cursor *cursor, const struct hb_input *input,
+	uint64_t *slots)
 {
 	uint64_t slot = cursor->slot++;
 

@@ -281,8 +281,9 @@ struct hb_frame_adjust {
 _Static_assert(sizeof(struct hb_frame_adjust) == 128, "ADJUST frame");
 
 /*
- * TOKEN_TAKE, MARK, CLOCK_CONFIRM, AUDIT, PACKET_EXPIRE, HOLD_QUERY have no body. For TOKEN_TAKE, MARK,
- * CLOCK_CONFIRM and AUDIT the target is any id of the partition: hb_system_account(x, partition).
+ * TOKEN_TAKE, MARK, CLOCK_CONFIRM, AUDIT, PACKET_EXPIRE, HOLD_QUERY have no body. For TOKEN_TAKE,
+ * MARK, CLOCK_CONFIRM and AUDIT the target is any id of the partition: hb_system_account(x,
+ * partition).
  */
 
 #define HB_REPLY_ALREADY 0x0001 /* the outcome was decided by an earlier request */

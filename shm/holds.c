@@ -43,7 +43,8 @@ was_given(const struct hb_partition *p, uint64_t id, enum hb_id_kind kind, uint6
 {
 	uint64_t counter = id & HB_ID_COUNTER_MASK;
 
-	return counter >= 1 && counter <= last && id == hb_id_make(kind, p->number, p->node, counter);
+	return counter >= 1 && counter <= last &&
+	       id == hb_id_make(kind, p->number, p->node, counter);
 }
 
 enum hb_status
@@ -76,9 +77,10 @@ day_hash(const struct hb_account *account)
 
 	for (uint64_t i = 0; i < HB_HOLD_DAY_REASONS; i++)
 		if (account->day_count[i] != 0)
-			hash += hb_mix64(account->id ^
-					 hb_mix64((uint64_t)account->day_fen[i] ^ account->day << 8) ^
-					 i << 62 ^ (uint64_t)account->day_count[i] << 40);
+			hash += hb_mix64(
+				account->id ^
+				hb_mix64((uint64_t)account->day_fen[i] ^ account->day << 8) ^
+				i << 62 ^ (uint64_t)account->day_count[i] << 40);
 	return hash;
 }
 

@@ -377,7 +377,7 @@ enum hb_object_kind {
 
 struct hb_record_evict {
 	struct hb_record head;
-	uint64_t object; /* packet, hold or order stamp */
+	uint64_t object;      /* packet, hold or order stamp */
 	uint32_t object_kind; /* enum hb_object_kind */
 	uint32_t reserved;
 };

@@ -330,8 +330,9 @@ hbi_token_use_hash(const struct hb_token_use *use, uint64_t user)
 uint64_t
 hbi_order_hash(const struct hb_order *order)
 {
-	return hb_mix64(order->stamp ^ hb_mix64((uint64_t)order->settled_fen + order->state +
-						((uint64_t)order->attempt << 48)) ^
+	return hb_mix64(order->stamp ^
+			hb_mix64((uint64_t)order->settled_fen + order->state +
+				 ((uint64_t)order->attempt << 48)) ^
 			hb_mix64((uint64_t)order->refunded_fen));
 }
 

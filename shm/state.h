@@ -190,8 +190,8 @@ struct hb_partition_head {
 	uint64_t balance_hash;	  /* over the accounts here as they stand: for the memory audit */
 	uint64_t grab_count;
 	uint64_t hold_count;
-	uint64_t arena_live; /* units of 16 bytes in blocks of packets */
-	uint64_t content;    /* of a snapshot: HB_STATE_CONTENT; 0 = first version */
+	uint64_t arena_live;	/* units of 16 bytes in blocks of packets */
+	uint64_t content;	/* of a snapshot: HB_STATE_CONTENT; 0 = first version */
 	int64_t open_holds_fen; /* sum over this partition's open holds */
 	uint64_t evict_count;
 	uint64_t reserved[10];

@@ -137,8 +137,7 @@ after_a_pause_of_days_what_is_due_comes_at_once(void **state)
 	assert_int_equal(hb_deadlines_init(&deadlines, &p, HB_OBJECT_PACKET, now_s), 0);
 	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 99), HB_DEADLINE_NONE);
 	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 86400 * 9), 0);
-	assert_int_equal(
-		hb_deadlines_take(&deadlines, &p, now_s + 86400 * 9), HB_DEADLINE_NONE);
+	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 86400 * 9), HB_DEADLINE_NONE);
 	hb_deadlines_free(&deadlines);
 }
 

@@ -173,8 +173,8 @@ test_holds_and_orders_go_and_an_order_comes_back_as_it_was(void **unused)
 	assert_int_equal(world_evict(&w, DAY_MS), 2);
 	assert_int_equal(world_exit(&w, HB_OP_VOID, hold, 100, 0), HB_STATUS_HOLD_GONE);
 	assert_int_equal(world_exit(&w, HB_OP_POST, hold, 100, 0), HB_STATUS_HOLD_GONE);
-	assert_int_equal(world_step(&w, SENDER, load.order_stamp, HB_ORDER_INVALID,
-				 HB_ORDER_APPROVED, 0),
+	assert_int_equal(
+		world_step(&w, SENDER, load.order_stamp, HB_ORDER_INVALID, HB_ORDER_APPROVED, 0),
 		HB_STATUS_ORDER_UNKNOWN);
 	/* An order that could still move money does not come back, nor one that never was. */
 	assert_int_equal(world_ask(&w, &load), HB_STATUS_ORDER_STATE);

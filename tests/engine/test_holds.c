@@ -4,7 +4,7 @@
 
 #include "tests/engine/world.h"
 
-#define USER 1001
+#define USER   1001
 #define DAY_MS UINT64_C(86400000)
 
 static struct world w;
@@ -51,8 +51,8 @@ sent_hold(int64_t amount_fen, uint64_t *stamp)
 	*stamp = w.reply.head.order_stamp;
 	assert_int_equal(world_step(&w, USER, *stamp, HB_ORDER_REQUESTED, HB_ORDER_APPROVED, 0),
 		HB_STATUS_OK);
-	assert_int_equal(world_step(&w, USER, *stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 1),
-		HB_STATUS_OK);
+	assert_int_equal(
+		world_step(&w, USER, *stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 1), HB_STATUS_OK);
 	return hold;
 }
 
@@ -126,11 +126,11 @@ test_only_what_was_sent_is_paid_and_only_what_was_not_goes_back_at_the_deadline(
 	assert_int_equal(world_void_due(&w), 1);
 	assert_int_equal(world_frozen(&w, USER), 4000);
 	/* The attempt failed: past the deadline it is not sent again, it goes back. */
-	assert_int_equal(world_step(&w, USER, stamp, HB_ORDER_SENDING, HB_ORDER_UNKNOWN, 1),
-		HB_STATUS_OK);
+	assert_int_equal(
+		world_step(&w, USER, stamp, HB_ORDER_SENDING, HB_ORDER_UNKNOWN, 1), HB_STATUS_OK);
 	assert_int_equal(world_void_due(&w), 0);
-	assert_int_equal(world_step(&w, USER, stamp, HB_ORDER_UNKNOWN, HB_ORDER_APPROVED, 1),
-		HB_STATUS_OK);
+	assert_int_equal(
+		world_step(&w, USER, stamp, HB_ORDER_UNKNOWN, HB_ORDER_APPROVED, 1), HB_STATUS_OK);
 	assert_int_equal(world_step(&w, USER, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 2),
 		HB_STATUS_HOLD_DUE);
 	assert_int_equal(world_void_due(&w), 1);
@@ -284,14 +284,14 @@ test_an_order_takes_allowed_steps_only_and_attempts_are_counted(void **unused)
 	assert_int_equal(w.reply.head.index, HB_ORDER_APPROVED);
 	assert_int_equal(world_step(&w, USER, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 2),
 		HB_STATUS_LIMIT);
-	assert_int_equal(world_step(&w, USER, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 1),
-		HB_STATUS_OK);
-	assert_int_equal(world_step(&w, USER, stamp, HB_ORDER_SENDING, HB_ORDER_APPROVED, 1),
-		HB_STATUS_OK);
+	assert_int_equal(
+		world_step(&w, USER, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 1), HB_STATUS_OK);
+	assert_int_equal(
+		world_step(&w, USER, stamp, HB_ORDER_SENDING, HB_ORDER_APPROVED, 1), HB_STATUS_OK);
 	assert_int_equal(world_step(&w, USER, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 1),
 		HB_STATUS_LIMIT);
-	assert_int_equal(world_step(&w, USER, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 2),
-		HB_STATUS_OK);
+	assert_int_equal(
+		world_step(&w, USER, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 2), HB_STATUS_OK);
 	assert_int_equal(world_step(&w, USER + 1, stamp, HB_ORDER_SENDING, HB_ORDER_UNKNOWN, 2),
 		HB_STATUS_ORDER_UNKNOWN);
 	order_state(stamp);

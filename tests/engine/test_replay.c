@@ -153,8 +153,8 @@ step_workflow(void)
 	} else if (before == HB_ORDER_SENDING && world_random(&w) % 2) {
 		after = HB_ORDER_UNKNOWN;
 	}
-	assert_int_equal(world_step(&w, ref.hold[i].account, ref.hold[i].stamp, before, after,
-				 attempt),
+	assert_int_equal(
+		world_step(&w, ref.hold[i].account, ref.hold[i].stamp, before, after, attempt),
 		expected);
 	if (expected != HB_STATUS_OK)
 		return;
@@ -380,6 +380,7 @@ test_random_operations_agree_with_a_plain_reference_and_with_replay(void **unuse
 	printf("seed %lu (set HB_SEED to repeat)\n", (unsigned long)seed);
 	world_open(&w);
 	w.random = seed;
+	w.hold_lifetime_s = 43200;
 	for (uint64_t user = 1; user <= USERS; user += 3)
 		assert_int_equal(world_fund(&w, user, 20000), HB_STATUS_OK);
 	run_steps(STEPS);

@@ -188,6 +188,7 @@ world_hold(struct world *w, uint64_t account, int64_t amount_fen, uint64_t *hold
 					  .target = account,
 					  .user = account},
 		.amount_fen = amount_fen,
+		.lifetime_s = w->hold_lifetime_s,
 		.reason = HB_HOLD_WITHDRAWAL};
 	enum hb_status status = world_ask(w, &f);
 

@@ -36,7 +36,8 @@ struct world {
 	uint32_t waiting_count;
 	uint64_t random; /* state of world_random */
 	uint64_t token_counter;
-	bool applied_nothing; /* MySQL stands still */
+	bool applied_nothing;	  /* MySQL stands still */
+	uint32_t hold_lifetime_s; /* of world_hold; 0 = the default */
 	union {
 		struct hb_reply head;
 		struct hb_reply_detail detail;
