@@ -395,12 +395,64 @@ test_random_operations_agree_with_a_plain_reference_and_with_replay(void **unuse
 	world_close(&w);
 }
 
+/* Content 0: no holds, orders of 64 bytes. There are no packets, windows or keys in this one. */
+static void
+to_first_version(const struct memory *m, struct memory *old)
+{
+	struct hb_partition_head head;
+	uint64_t accounts, orders, nothing = 0;
+	size_t at = sizeof(head);
+
+	memcpy(&head, m->bytes, sizeof(head));
+	head.content = 0;
+	memory_write(old, &head, sizeof(head));
+	memcpy(&accounts, m->bytes + at, sizeof(accounts));
+	memory_write(old, m->bytes + at, sizeof(accounts) + accounts * sizeof(struct hb_account));
+	at += sizeof(accounts) + accounts * sizeof(struct hb_account);
+	memory_write(old, &nothing, sizeof(nothing));
+	memory_write(old, &nothing, sizeof(nothing));
+	at += 2 * sizeof(nothing);
+	memcpy(&orders, m->bytes + at, sizeof(orders));
+	memory_write(old, &orders, sizeof(orders));
+	at += sizeof(orders);
+	for (uint64_t i = 0; i < orders; i++, at += sizeof(struct hb_order))
+		memory_write(old, m->bytes + at, HB_ORDER_BYTES_0);
+	memory_write(old, &nothing, sizeof(nothing));
+}
+
+static void
+test_a_snapshot_of_the_first_version_is_read(void **unused)
+{
+	struct memory m = {0}, old = {0};
+	uint32_t number = hb_partition_of(5);
+	struct hb_state again;
+
+	(void)unused;
+	world_open(&w);
+	assert_int_equal(world_fund(&w, 5, 100), HB_STATUS_OK);
+	assert_int_equal(hb_state_save(&w.state.partition[number], memory_write, &m), 0);
+	to_first_version(&m, &old);
+	assert_int_equal(hb_state_create(&again, &w.state.partition[0].capacity, 7), 0);
+	assert_int_equal(hb_state_load(&again.partition[number], memory_read, &old), 0);
+	assert_int_equal(old.at, old.length);
+	assert_int_equal(again.partition[number].head->order_count, 1);
+	assert_int_equal(hb_account_find(&again.partition[number], 5)->available_fen, 100);
+	hb_state_close(&w.state);
+	w.state = again;
+	w.input.now_ns += UINT64_C(1000000000);
+	assert_int_equal(world_evict(&w, 0), 1); /* the order that is done */
+	free(m.bytes);
+	free(old.bytes);
+	world_close(&w);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			test_random_operations_agree_with_a_plain_reference_and_with_replay),
+		cmocka_unit_test(test_a_snapshot_of_the_first_version_is_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
