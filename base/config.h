@@ -55,6 +55,9 @@
 	INT(capacity_orders, "capacity.orders", 131072, 1024, 16777216, "slots per partition")     \
 	INT(capacity_idempotency, "capacity.idempotency", 131072, 1024, 16777216,                  \
 		"keys of the last 7 days, per partition")                                          \
+	INT(capacity_holds, "capacity.holds", 65536, 1024, 16777216, "slots per partition")        \
+	INT(capacity_retention_s, "capacity.retention_s", 259200, 1, 31536000,                     \
+		"seconds that what is over stays in memory; less as tables fill")                  \
 	INT(packet_total_fen_max, "packet.total_fen_max", 20000000, 1, 2000000000, "fen")          \
 	INT(packet_count_max, "packet.count_max", 10000, 1, 100000, "shares of one packet")        \
 	INT(packet_lifetime_s_max, "packet.lifetime_s_max", 604800, 1, 2592000, "seconds")         \

@@ -103,7 +103,10 @@ redrive(const struct hb_control *control, uint64_t packet)
 		return -1;
 	if (answer.head.status == HB_STATUS_OK)
 		return !(answer.head.flags & HB_REPLY_ALREADY);
-	return answer.head.status == HB_STATUS_PACKET_UNKNOWN ? 0 : -1;
+	return answer.head.status == HB_STATUS_PACKET_UNKNOWN ||
+			       answer.head.status == HB_STATUS_PACKET_GONE
+		       ? 0
+		       : -1;
 }
 
 static void

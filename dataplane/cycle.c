@@ -214,6 +214,7 @@ partitions_turn(struct hb_lcore *lcore)
 		if (owned == NULL)
 			continue;
 		any |= hb_deadlines_turn(lcore, owned);
+		any |= hb_evict_turn(lcore, owned);
 		any |= hb_mark_turn(lcore, owned);
 		any |= hb_audit_turn(lcore, owned);
 	}

@@ -22,6 +22,22 @@ has_room(struct hb_owned *owned)
 	       hb_ring_reserve(&owned->journal, HB_DECISION_BYTES_MAX) != NULL;
 }
 
+static void
+watch(struct hb_deadlines *deadlines, const struct hb_partition *p, uint64_t id)
+{
+	hb_deadlines_add(deadlines, p, hb_deadlines_slot(deadlines, p, id));
+}
+
+/* A hold whose deadline passed while it was sent is due again when that attempt has failed. */
+static void
+follow_step(struct hb_owned *owned, const struct hb_record_order_update *r)
+{
+	const struct hb_order *order = hb_order_find(owned->partition, r->order_stamp);
+
+	if (r->state_after == HB_ORDER_APPROVED && order != NULL && order->hold_id != 0)
+		watch(&owned->hold_deadlines, owned->partition, order->hold_id);
+}
+
 /* What the dataplane keeps beside the state has to follow a record. */
 static void
 follow(struct hb_lcore *lcore, struct hb_owned *owned, const struct hb_record *record)
@@ -31,10 +47,8 @@ follow(struct hb_lcore *lcore, struct hb_owned *owned, const struct hb_record *r
 	switch (record->type) {
 	case HB_RECORD_PACKET_CREATE:
 		hb_count(lcore, HB_COUNTER_PACKETS_CREATED, 1);
-		hb_deadlines_add(&owned->deadlines, p,
-			hb_packet_find(
-				p, ((const struct hb_record_packet_create *)(const void *)record)
-					   ->packet));
+		watch(&owned->deadlines, p,
+			((const struct hb_record_packet_create *)(const void *)record)->packet);
 		return;
 	case HB_RECORD_PACKET_EXPIRE:
 		hb_count(lcore, HB_COUNTER_PACKETS_EXPIRED, 1);
@@ -51,6 +65,28 @@ follow(struct hb_lcore *lcore, struct hb_owned *owned, const struct hb_record *r
 		return;
 	case HB_RECORD_ACCOUNT_OPEN:
 		hb_accounts_low_update(lcore, p);
+		return;
+	case HB_RECORD_HOLD:
+		hb_count(lcore, HB_COUNTER_HOLDS, 1);
+		watch(&owned->hold_deadlines, p,
+			((const struct hb_record_hold *)(const void *)record)->hold_id);
+		return;
+	case HB_RECORD_POST:
+		hb_count(lcore, HB_COUNTER_HOLDS_POSTED, 1);
+		hb_accounts_low_update(lcore, p);
+		return;
+	case HB_RECORD_VOID:
+		hb_count(lcore, HB_COUNTER_HOLDS_VOIDED, 1);
+		return;
+	case HB_RECORD_ORDER_UPDATE:
+		follow_step(owned, (const struct hb_record_order_update *)(const void *)record);
+		return;
+	case HB_RECORD_ADJUST:
+		hb_count(lcore, HB_COUNTER_ADJUSTMENTS, 1);
+		hb_accounts_low_update(lcore, p);
+		return;
+	case HB_RECORD_EVICT:
+		hb_count(lcore, HB_COUNTER_EVICTIONS, 1);
 		return;
 	case HB_RECORD_MARK:
 		hb_count(lcore, HB_COUNTER_MARKS, 1);
@@ -176,7 +212,7 @@ token_ask(
 		status = HB_STATUS_FRAME_INVALID;
 	else if (f->for_operation == HB_OP_GRAB &&
 		 hb_packet_find(owned->partition, frame->target) == NULL)
-		status = HB_STATUS_PACKET_UNKNOWN;
+		status = hb_packet_absent(owned->partition, frame->target);
 	else if (!hb_token_asks_push(&owned->asks, &ask))
 		status = HB_STATUS_BUSY;
 	reply = reply_begin(lcore, frame, status);
@@ -290,34 +326,92 @@ hb_frame_handle(struct hb_lcore *lcore, uint32_t slot, const struct hb_frame *fr
 	}
 }
 
-bool
-hb_deadlines_turn(struct hb_lcore *lcore, struct hb_owned *owned)
+/* End what is due in one wheel: expire packets, void holds. @return true when something was */
+static bool
+end_due(struct hb_lcore *lcore, struct hb_owned *owned, struct hb_deadlines *deadlines)
 {
+	const struct hb_partition *p = owned->partition;
 	uint64_t now_s = lcore->input.now_ns / 1000000000;
 	struct hb_decision decision = {
 		.records = lcore->records, .reply = (struct hb_reply *)(void *)lcore->reply};
 	struct hb_credit credits[HB_DECISION_RECORDS_MAX];
 	bool any = false;
 
-	if (owned->deadlines.next_s > now_s || lcore->input.clock_stopped)
+	if (deadlines->next_s > now_s)
 		return false;
 	for (uint32_t i = 0; i < HB_DEADLINES_PER_TURN && has_room(owned); i++) {
-		const struct hb_packet *packet =
-			hb_deadlines_take(&owned->deadlines, owned->partition, now_s);
+		uint32_t slot = hb_deadlines_take(deadlines, p, now_s);
 
-		if (packet == NULL)
+		if (slot == HB_DEADLINE_NONE)
 			break;
-		if (packet->state != HB_PACKET_OPEN)
-			continue;
-		hb_decide_expire(owned->partition, packet->id, input_for(lcore, true), &decision);
+		if (deadlines->kind == HB_OBJECT_HOLD)
+			hb_decide_hold_due(p, p->holds[slot].id, input_for(lcore, true), &decision);
+		else
+			hb_decide_expire(p, p->packets[slot].id, input_for(lcore, true), &decision);
 		if (decision.record_count == 0) {
-			/* No order number free at this moment. */
-			hb_deadlines_add(&owned->deadlines, owned->partition, packet);
-			break;
+			/* A packet that is open still: no order number is free at this moment. */
+			if (deadlines->kind == HB_OBJECT_PACKET &&
+				p->packets[slot].state == HB_PACKET_OPEN) {
+				hb_deadlines_add(deadlines, p, slot);
+				break;
+			}
+			continue;
 		}
 		HB_ASSERT(perform(lcore, owned, &decision, credits) == 0);
 		any = true;
 	}
+	return any;
+}
+
+bool
+hb_deadlines_turn(struct hb_lcore *lcore, struct hb_owned *owned)
+{
+	bool any;
+
+	if (lcore->input.clock_stopped)
+		return false;
+	any = end_due(lcore, owned, &owned->deadlines);
+	any |= end_due(lcore, owned, &owned->hold_deadlines);
+	return any;
+}
+
+/* The slot of what will be forgotten must not be in a wheel any more. */
+static bool
+out_of_wheel(struct hb_owned *owned, const struct hb_record_evict *r)
+{
+	struct hb_deadlines *deadlines =
+		r->object_kind == HB_OBJECT_HOLD ? &owned->hold_deadlines : &owned->deadlines;
+
+	return r->object_kind == HB_OBJECT_ORDER ||
+	       hb_deadlines_remove(deadlines, owned->partition,
+		       hb_deadlines_slot(deadlines, owned->partition, r->object));
+}
+
+bool
+hb_evict_turn(struct hb_lcore *lcore, struct hb_owned *owned)
+{
+	struct hb_input *input = input_for(lcore, true);
+	struct hb_decision decision = {
+		.records = lcore->records, .reply = (struct hb_reply *)(void *)lcore->reply};
+	struct hb_credit credits[HB_DECISION_RECORDS_MAX];
+	bool any = false;
+
+	if (lcore->mono_ns < owned->evict_due_ns || input->storage_level >= HB_STORAGE_CONTROL_ONLY)
+		return false;
+	owned->evict_due_ns = lcore->mono_ns + HB_EVICT_INTERVAL_NS;
+	input->retention_ms = lcore->shared->retention_ms;
+	input->applied_sequence = atomic_load_explicit(
+		&lcore->shared->journal->applied[owned->partition->number], memory_order_relaxed);
+	for (uint32_t i = 0; i < HB_EVICTS_PER_TURN && has_room(owned); i++) {
+		if (!hb_decide_evict(owned->partition, &owned->evict_cursor, input, &decision))
+			break;
+		if (!out_of_wheel(owned, (const void *)decision.records))
+			continue;
+		HB_ASSERT(perform(lcore, owned, &decision, credits) == 0);
+		any = true;
+	}
+	if (any)
+		owned->evict_due_ns = 0;
 	return any;
 }
 

@@ -34,7 +34,10 @@ owned_init(struct hb_owned *owned, const struct hb_lcore *lcore, struct hb_parti
 	owned->committed = owned->journal.peer;
 	result = hb_parking_init(&owned->parking, shared->parked_max);
 	if (result == 0)
-		result = hb_deadlines_init(&owned->deadlines, p, now_ms / 1000);
+		result = hb_deadlines_init(&owned->deadlines, p, HB_OBJECT_PACKET, now_ms / 1000);
+	if (result == 0)
+		result =
+			hb_deadlines_init(&owned->hold_deadlines, p, HB_OBJECT_HOLD, now_ms / 1000);
 	if (result == 0)
 		result = hb_token_asks_init(&owned->asks);
 	/* Ids before this millisecond may have been given out by the process before. */
@@ -87,6 +90,7 @@ hb_lcore_free(struct hb_lcore *lcore)
 		hb_segment_unmap_twice(owned->journal.data, HB_JOURNAL_RING_BYTES);
 		hb_parking_free(&owned->parking);
 		hb_deadlines_free(&owned->deadlines);
+		hb_deadlines_free(&owned->hold_deadlines);
 		hb_token_asks_free(&owned->asks);
 		free(owned);
 	}

@@ -34,6 +34,8 @@
 #define HB_AUDIT_WAITERS_MAX	4    /* AUDIT frames of one partition that wait for a pass */
 #define HB_AUDIT_SLOTS_PER_TURN 8192 /* while somebody waits for the pass */
 #define HB_AUDIT_SLOTS_IDLE	4096 /* of one partition, at most once per idle period */
+#define HB_EVICTS_PER_TURN	4    /* objects of one partition forgotten in one turn */
+#define HB_EVICT_INTERVAL_NS	UINT64_C(100000000) /* between looks that found nothing */
 #define HB_CREDIT_QUEUE_ENTRIES 8192 /* credits under way from one lcore to another */
 #define HB_SLOW_CLIENT_NS	UINT64_C(1000000000)
 #define HB_IDLE_SPIN_NS		3000 /* adaptive: looks this long for work before it sleeps */
@@ -96,7 +98,10 @@ struct hb_owned {
 	struct hb_ring_end journal;
 	uint64_t committed; /* journal position last seen on disk */
 	struct hb_parking parking;
-	struct hb_deadlines deadlines;
+	struct hb_deadlines deadlines; /* of packets */
+	struct hb_deadlines hold_deadlines;
+	struct hb_evict_cursor evict_cursor;
+	uint64_t evict_due_ns;
 	struct hb_token_asks asks;
 	uint64_t token_last_id;
 	uint64_t mark_sequence; /* core sequence of the last MARK */
@@ -116,8 +121,9 @@ struct hb_shared {
 	uint32_t clients_max;
 	uint32_t parked_max;
 	uint64_t mark_interval_ns;
-	bool busy_idle;	  /* dataplane.idle = busy */
-	int persist_wake; /* stays the same number when persist comes back */
+	uint64_t retention_ms; /* of what is over */
+	bool busy_idle;	       /* dataplane.idle = busy */
+	int persist_wake;      /* stays the same number when persist comes back */
 	int main_wake;
 	int lcore_wake[HB_LCORE_COUNT_MAX];
 	uint8_t lcore_of_partition[HB_PARTITION_COUNT];
@@ -184,6 +190,9 @@ void hb_frame_handle(
 
 /** Close what is past its deadline; bounded. @return true when something was done */
 bool hb_deadlines_turn(struct hb_lcore *lcore, struct hb_owned *owned);
+
+/** Forget what is over and in MySQL; bounded. @return true when something was forgotten */
+bool hb_evict_turn(struct hb_lcore *lcore, struct hb_owned *owned);
 
 /** Write a MARK when one is due. @return true when one was written */
 bool hb_mark_turn(struct hb_lcore *lcore, struct hb_owned *owned);

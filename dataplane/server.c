@@ -118,6 +118,7 @@ fill_shared(struct hb_dataplane *dp)
 	shared->clients_max = (uint32_t)config->dataplane_clients_max;
 	shared->parked_max = (uint32_t)config->dataplane_parked_max;
 	shared->mark_interval_ns = (uint64_t)config->dataplane_mark_interval_s * 1000000000;
+	shared->retention_ms = (uint64_t)config->capacity_retention_s * 1000;
 	shared->busy_idle = strcmp(config->dataplane_idle, "busy") == 0;
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
 		shared->lcore_of_partition[p] = (uint8_t)(p % shared->lcore_count);

@@ -53,8 +53,10 @@ struct server {
 	bool retry_poisoned;
 	uint64_t stop_seq;
 	struct hb_applier_status status;
+	uint64_t applied[HB_PARTITION_COUNT]; /* core sequences in MySQL; 0: not known */
 
 	/* the thread's own */
+	uint64_t read[HB_PARTITION_COUNT]; /* core sequences in the batch or before */
 	struct hb_db *db;
 	struct hb_journal_reader *reader;
 	struct hb_batch *batch;
@@ -99,6 +101,7 @@ show_progress(struct server *s, uint32_t records)
 	s->status.seq = s->position.seq;
 	s->status.records += records;
 	s->status.transactions += records > 0;
+	memcpy(s->applied, s->read, sizeof(s->applied));
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -205,6 +208,7 @@ read_position(struct server *s)
 {
 	int rc = hb_position_read(s->db, s->source->stream_id, false, &s->position, s->error);
 
+	memset(s->read, 0, sizeof(s->read));
 	if (rc == 0)
 		rc = create_position(s);
 	if (rc >= 0)
@@ -310,6 +314,8 @@ fill_batch(struct server *s, uint64_t limit, struct hb_row_position *to)
 		HB_ASSERT(at.seq == to->seq + 1);
 		if (!hb_batch_add(s->batch, record, at.seq))
 			break;
+		if (record->ring < HB_PARTITION_COUNT)
+			s->read[record->ring] = record->core_sequence;
 		to->seq = at.seq;
 		to->epoch = at.epoch;
 		memcpy(to->chain, at.frame->chain, sizeof(to->chain));
@@ -625,6 +631,21 @@ hb_applier_status(struct hb_applier *applier, struct hb_applier_status *status, 
 		pthread_mutex_unlock(&s->lock);
 	}
 	return applier->server_count;
+}
+
+void
+hb_applier_applied(struct hb_applier *applier, uint64_t applied[HB_PARTITION_COUNT])
+{
+	memset(applied, 0, HB_PARTITION_COUNT * sizeof(applied[0]));
+	for (uint32_t i = 0; i < applier->server_count; i++) {
+		struct server *s = &applier->servers[i];
+
+		pthread_mutex_lock(&s->lock);
+		for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
+			if (i == 0 || s->applied[p] < applied[p])
+				applied[p] = s->applied[p];
+		pthread_mutex_unlock(&s->lock);
+	}
 }
 
 const char *

@@ -18,6 +18,7 @@
 
 #include "base/config.h"
 #include "persist/commit.h"
+#include "shm/limits.h"
 
 #define HB_APPLIER_SERVERS_MAX	16
 #define HB_APPLIER_SERVER_BYTES 64
@@ -73,6 +74,9 @@ void hb_applier_resume(struct hb_applier *applier);
 /** @return how many servers; fills up to `max` entries. */
 uint32_t hb_applier_status(
 	struct hb_applier *applier, struct hb_applier_status *status, uint32_t max);
+
+/** Core sequence per ring up to which every server has the records; 0 where it is not known. */
+void hb_applier_applied(struct hb_applier *applier, uint64_t applied[HB_PARTITION_COUNT]);
 
 /** "running", "stopped", "waiting" or "poisoned". */
 const char *hb_applier_state_name(enum hb_applier_state state);

@@ -83,6 +83,7 @@ struct packet_update {
 };
 struct order_update {
 	char order_no[HB_ROW_ORDER_NO_BYTES];
+	uint32_t number; /* in the batch: the last one of an order holds */
 	uint8_t state;
 };
 struct position_update {
@@ -564,6 +565,7 @@ touch_order(struct hb_batch *b, const struct hb_rows *rows)
 		return -ENOMEM;
 	memcpy(update->order_no, rows->order_change.order_no, HB_ROW_ORDER_NO_BYTES);
 	update->state = rows->order_change.state;
+	update->number = b->order_updates[partition].count;
 	return 0;
 }
 
@@ -804,6 +806,30 @@ write_inserts(struct hb_batch *b, char error[HB_DB_ERROR_BYTES])
 }
 
 static int
+compare_update(const void *a, const void *b)
+{
+	const struct order_update *x = a, *y = b;
+	int order = memcmp(x->order_no, y->order_no, HB_ROW_ORDER_NO_BYTES);
+
+	return order != 0 ? order : (x->number > y->number) - (x->number < y->number);
+}
+
+/* Several steps of one order in a batch become one row. */
+static void
+keep_last_update(struct row_list *list)
+{
+	struct order_update *updates = (struct order_update *)(void *)list->rows;
+	uint32_t kept = 0;
+
+	qsort(updates, list->count, sizeof(*updates), compare_update);
+	for (uint32_t i = 0; i < list->count; i++)
+		if (i + 1 == list->count || memcmp(updates[i].order_no, updates[i + 1].order_no,
+						    HB_ROW_ORDER_NO_BYTES) != 0)
+			updates[kept++] = updates[i];
+	list->count = kept;
+}
+
+static int
 write_order_updates(struct hb_batch *b, char error[HB_DB_ERROR_BYTES])
 {
 	int rc = 0;
@@ -813,7 +839,7 @@ write_order_updates(struct hb_batch *b, char error[HB_DB_ERROR_BYTES])
 
 		if (list->count == 0)
 			continue;
-		qsort(list->rows, list->count, sizeof(struct order_update), compare_order);
+		keep_last_update(list);
 		rc = bulk_exactly(b, UPDATE_ORDER, p, list->rows, sizeof(struct order_update),
 			list->count, "order", error);
 	}

@@ -15,12 +15,13 @@ struct totals {
 	int64_t balances_fen;
 	int64_t claimed_fen;
 	uint64_t claims;
+	uint64_t evicted;
 	struct hb_map left; /* struct sender_left */
 };
 
 struct sender_left {
 	uint64_t sender;  /* key */
-	int64_t left_fen; /* of open packets */
+	int64_t left_fen; /* of open packets, and of open holds */
 };
 
 static void
@@ -85,6 +86,26 @@ check_packet(struct hbi_check *check, const struct hb_partition *p, const struct
 		left->left_fen += packet->left_fen;
 }
 
+/* An open hold is part of its account's frozen balance, and has an order that is not over. */
+static void
+check_hold(struct hbi_check *check, const struct hb_partition *p, const struct hb_hold *hold,
+	struct totals *totals)
+{
+	const struct hb_order *order = hb_order_find(p, hold->order_stamp);
+	struct sender_left *left;
+	char object[32];
+
+	if (hold->state != HB_HOLD_OPEN)
+		return;
+	snprintf(object, sizeof(object), "hold %016" PRIx64, hold->id);
+	if (order == NULL || order->hold_id != hold->id || order->ended_s != 0)
+		number_violation(
+			check, "invariant_2", object, "open hold with an open order", 1, 0);
+	left = hb_map_get(&totals->left, hold->account);
+	if (left != NULL)
+		left->left_fen += hold->amount_fen;
+}
+
 /* I2 for one account, and its balances against the flow rows. */
 static void
 check_account(struct hbi_check *check, const struct hb_account *account, struct totals *totals)
@@ -95,8 +116,9 @@ check_account(struct hbi_check *check, const struct hb_account *account, struct 
 
 	totals->balances_fen += account->available_fen + account->frozen_fen;
 	if (account->frozen_fen != (left != NULL ? left->left_fen : 0))
-		account_violation(check, "invariant_2", "frozen = left of its packets, fen",
-			account->id, left != NULL ? left->left_fen : 0, account->frozen_fen);
+		account_violation(check, "invariant_2",
+			"frozen = left of its packets + open holds, fen", account->id,
+			left != NULL ? left->left_fen : 0, account->frozen_fen);
 	if (!system && (account->available_fen < 0 || account->frozen_fen < 0))
 		account_violation(check, "invariant_2", "below zero, fen", account->id, 0,
 			account->available_fen < 0 ? account->available_fen : account->frozen_fen);
@@ -122,7 +144,8 @@ check_totals(struct hbi_check *check, const struct totals *totals)
 	if (e->claim_fen != e->grab_order_fen)
 		number_violation(check, "invariant_4", "grab orders", "sum = claims, fen",
 			e->claim_fen, e->grab_order_fen);
-	if (e->partial) /* the state has the claims of older records too */
+	/* The state has the claims of older records too, and none of packets it forgot. */
+	if (e->partial || totals->evicted != 0)
 		return;
 	if (totals->claims != check->result->grab_count || e->claim_count != totals->claims)
 		number_violation(check, "invariant_4", "all packets", "claims = GRAB records",
@@ -165,6 +188,10 @@ hbi_check_invariants(struct hbi_check *check)
 		for (uint64_t j = 0; j < p->capacity.packets; j++)
 			if (p->packets[j].id != 0)
 				check_packet(check, p, &p->packets[j], &totals);
+		for (uint64_t j = 0; j < p->capacity.holds; j++)
+			if (p->holds[j].id != 0)
+				check_hold(check, p, &p->holds[j], &totals);
+		totals.evicted += p->head->evict_count;
 		check->result->packet_count += p->head->packet_count;
 		check->result->account_count += p->head->account_count;
 	}

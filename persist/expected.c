@@ -10,7 +10,7 @@
 #include "base/bits.h"
 #include "shm/ids.h"
 
-/* A recharge order is open until its CREDIT; the key is stamp and partition. */
+/* An order that may still change. */
 struct expected_order {
 	uint64_t key;
 	struct hb_row_order row;
@@ -238,7 +238,7 @@ add_order(struct hb_expected *e, const struct hb_row_order *order)
 
 	if (order->business == HB_BUSINESS_PACKET_GRAB)
 		e->grab_order_fen += order->amount_fen;
-	if (order->state != HB_ORDER_OPEN)
+	if (order->state == HB_ORDER_DONE)
 		return add_final(e, HB_TABLE_ORDER, hb_partition_of(order->account), order);
 	kept = hb_map_get(&e->orders, order_key(order->order_no));
 	if (kept == NULL)

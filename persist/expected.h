@@ -4,9 +4,9 @@
  * The rows that MySQL should hold after some records: as order-independent sums per table and key
  * bucket, and, for buckets that are looked at closer, the rows themselves.
  *
- * Rows are final at the end only where they change (accounts, packets, recharge orders): those are
- * kept in memory, the others are summed at once. Money moves along the flows here, so balances are
- * computed apart from the engine's. One thread; owns its memory.
+ * Rows are final at the end only where they change (accounts, packets, orders of workflows): those
+ * are kept in memory, the others are summed at once. Money moves along the flows here, so balances
+ * are computed apart from the engine's. One thread; owns its memory.
  */
 #ifndef HB_PERSIST_EXPECTED_H
 #define HB_PERSIST_EXPECTED_H
@@ -64,7 +64,7 @@ struct hb_expected {
 	bool partial;		/* the first record is not the journal's first: see hb_row_mask */
 	struct hb_map accounts; /* struct hb_row_account */
 	struct hb_map packets;	/* struct hb_expected_packet */
-	struct hb_map orders;	/* recharge orders: struct expected_order */
+	struct hb_map orders;	/* not done when they came: struct expected_order */
 	struct hb_table_sum sum[HB_TABLE_COUNT][HB_PARTITION_COUNT];
 	struct hb_row_set collected[HB_TABLE_COUNT][HB_PARTITION_COUNT];
 	uint64_t claim_count;

@@ -22,7 +22,8 @@
 #define HB_JOURNAL_PACKED_FORMAT   "segment-%016llx.packed"
 #define HB_JOURNAL_SNAPSHOT_FORMAT "snapshot-%016llx"
 
-#define HB_JOURNAL_VERSION 1
+#define HB_JOURNAL_VERSION  1
+#define HB_SNAPSHOT_VERSION 2 /* 1 is read too: without holds, with shorter orders */
 
 /* Superblock: two copies at 0 and 4096 of its file, written in turn; the higher generation holds.
  */

@@ -280,6 +280,18 @@ read_signals(int fd, struct snapshot_job *job)
 	return end;
 }
 
+/* What MySQL has may be forgotten by the dataplane. */
+static void
+tell_applied(void)
+{
+	uint64_t applied[HB_PARTITION_COUNT];
+
+	hb_applier_applied(persist.applier, applied);
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++)
+		atomic_store_explicit(
+			&persist.session.rings->applied[i], applied[i], memory_order_relaxed);
+}
+
 static void
 tick(struct snapshot_job *job, uint64_t *marked_ns)
 {
@@ -287,6 +299,8 @@ tick(struct snapshot_job *job, uint64_t *marked_ns)
 
 	if (job->pid == 0 && now_ns >= job->next_ns)
 		snapshot_start(job, now_ns);
+	if (persist.attached && persist.applier != NULL)
+		tell_applied();
 	if (now_ns - *marked_ns >= UINT64_C(10000000000)) {
 		*marked_ns = now_ns;
 		atomic_store(&persist.journal.pack_mark, release_mark());

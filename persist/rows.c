@@ -112,6 +112,64 @@ rows_of_credit(const struct context *c, const struct hb_record_credit *r)
 	add_flow(c, r->account, held ? 0 : r->amount_fen, held ? r->amount_fen : 0, order_no);
 }
 
+static void
+change_order(const struct context *c, enum hb_business business, uint64_t account, uint64_t stamp,
+	uint8_t state)
+{
+	c->rows->order_change.account = account;
+	c->rows->order_change.state = state;
+	order_number(c, c->rows->order_change.order_no, business, account, stamp);
+}
+
+static void
+rows_of_order_update(const struct context *c, const struct hb_record_order_update *r)
+{
+	change_order(c, (enum hb_business)r->business, r->account, r->order_stamp, r->state_after);
+}
+
+/* A hold opens the order of what goes out. */
+static void
+rows_of_hold(const struct context *c, const struct hb_record_hold *r)
+{
+	struct hb_row_order *order = add_order(c, (enum hb_business)hb_hold_business(r->reason),
+		HB_ORDER_REQUESTED, r->account, r->order_stamp, r->amount_fen);
+
+	add_flow(c, r->account, -r->amount_fen, r->amount_fen, order->order_no);
+}
+
+static void
+rows_of_hold_exit(const struct context *c, const struct hb_record_hold_exit *r)
+{
+	const char *order_no = c->rows->order_change.order_no;
+	uint32_t p = c->partition;
+
+	change_order(c, (enum hb_business)r->business, r->account, r->order_stamp, r->state_after);
+	if (r->head.type == HB_RECORD_VOID) {
+		add_flow(c, r->account, r->amount_fen, -r->amount_fen, order_no);
+		return;
+	}
+	add_flow(c, r->account, 0, -r->amount_fen, order_no);
+	add_flow(c, hb_system_account((enum hb_system_account)r->channel, p),
+		r->amount_fen - r->fee_fen, 0, order_no);
+	if (r->fee_fen > 0)
+		add_flow(c, hb_system_account(HB_SYSTEM_FEES, p), r->fee_fen, 0, order_no);
+}
+
+/* One order, of the user or enterprise when there is one: his statement leads to it. */
+static void
+rows_of_adjust(const struct context *c, const struct hb_record_adjust *r)
+{
+	bool to_owns = hb_id_kind(r->from) == HB_ID_SYSTEM_ACCOUNT &&
+		       hb_id_kind(r->to) != HB_ID_SYSTEM_ACCOUNT;
+	uint64_t owner = to_owns ? r->to : r->from;
+	struct hb_row_order *order = add_order(
+		c, HB_BUSINESS_ADJUSTMENT, HB_ORDER_DONE, owner, r->order_stamp, r->amount_fen);
+
+	order->peer = to_owns ? r->from : r->to;
+	add_flow(c, r->from, -r->amount_fen, 0, order->order_no);
+	add_flow(c, r->to, r->amount_fen, 0, order->order_no);
+}
+
 /* A greeting that is not UTF-8 must not stop the ledger: what is wrong in it becomes '?'. */
 static void
 copy_greeting(char out[HB_GREETING_BYTES_MAX], const uint8_t *greeting, size_t length)
@@ -250,6 +308,22 @@ hb_rows_of(const struct hb_record *record, uint64_t seq, uint32_t node,
 	case HB_RECORD_EPOCH_START:
 	case HB_RECORD_MARK:
 	case HB_RECORD_EVICT:
+	case HB_RECORD_ORDER_LOAD:
+		return NULL;
+	case HB_RECORD_ORDER_UPDATE:
+		rows_of_order_update(&c, r);
+		return NULL;
+	case HB_RECORD_HOLD:
+		if (hb_hold_business(((const struct hb_record_hold *)r)->reason) == 0)
+			return "this version has no order for the hold's reason";
+		rows_of_hold(&c, r);
+		return NULL;
+	case HB_RECORD_POST:
+	case HB_RECORD_VOID:
+		rows_of_hold_exit(&c, r);
+		return NULL;
+	case HB_RECORD_ADJUST:
+		rows_of_adjust(&c, r);
 		return NULL;
 	case HB_RECORD_ACCOUNT_OPEN:
 		rows_of_account_open(&c, r);

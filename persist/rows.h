@@ -153,7 +153,7 @@ uint64_t hb_rows_packet_needed(const struct hb_record *record);
  * @param node number of the node that wrote it (EPOCH_START), two digits of the order numbers
  * @param origin of the packet that hb_rows_packet_needed names, else not looked at
  * @return NULL, or why there are none: a constant text. Records without meaning for the ledger
- *         (EPOCH_START, MARK) give no rows and NULL
+ *         (EPOCH_START, MARK, EVICT, ORDER_LOAD) give no rows and NULL
  */
 const char *hb_rows_of(const struct hb_record *record, uint64_t seq, uint32_t node,
 	const struct hb_packet_origin *origin, struct hb_rows *rows);

@@ -51,6 +51,7 @@ hb_capacity_from_config(const struct hb_config *config)
 		.windows = hb_power_of_two_ceil((uint64_t)config->capacity_windows),
 		.orders = hb_power_of_two_ceil((uint64_t)config->capacity_orders),
 		.idempotency = hb_power_of_two_ceil((uint64_t)config->capacity_idempotency),
+		.holds = hb_power_of_two_ceil((uint64_t)config->capacity_holds),
 	};
 }
 
@@ -134,8 +135,8 @@ header_ok(const struct hb_snapshot_header *header, const uint8_t stream_id[16], 
 {
 	return header->magic == HB_SNAPSHOT_MAGIC &&
 	       header->crc == hb_crc32c(header, offsetof(struct hb_snapshot_header, crc)) &&
-	       header->version == HB_JOURNAL_VERSION && header->bytes == sizeof(*header) &&
-	       header->section_count == HB_PARTITION_COUNT &&
+	       header->version >= 1 && header->version <= HB_SNAPSHOT_VERSION &&
+	       header->bytes == sizeof(*header) && header->section_count == HB_PARTITION_COUNT &&
 	       memcmp(header->stream_id, stream_id, 16) == 0 && header->file_bytes == bytes;
 }
 
@@ -452,7 +453,7 @@ write_file(int fd, const struct hb_state *state, struct hb_snapshot_header *head
 	for (uint32_t i = 0; rc == 0 && i < HB_PARTITION_COUNT; i++)
 		rc = write_section(&stream, &state->partition[i]);
 	header->magic = HB_SNAPSHOT_MAGIC;
-	header->version = HB_JOURNAL_VERSION;
+	header->version = HB_SNAPSHOT_VERSION;
 	header->bytes = sizeof(*header);
 	header->section_count = HB_PARTITION_COUNT;
 	header->wall_ns = hb_wall_ns();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * apply: the only writer of state. One function per record type, each the same for the live
+ * apply: the only writer of state. One function per record type (those of holds, workflows and
+ * adjustments are in apply_workflow.c, EVICT is in evict.c), each the same for the live
  * engine and for replay. What a correct journal guarantees is asserted here; hb_apply_check says
  * the same beforehand for journals that may be damaged.
  *
@@ -9,39 +10,8 @@
  */
 #include <string.h>
 
-#include "base/assert.h"
-#include "shm/ids.h"
+#include "shm/apply_internal.h"
 #include "shm/split.h"
-#include "shm/state_internal.h"
-
-/* A balance change here, counted in the hash of the record's ring. */
-static void
-change(struct hb_partition *p, struct hb_account *account, int64_t available_fen,
-	int64_t frozen_fen)
-{
-	p->head->state_hash += hbi_balance_delta(account->id, available_fen, frozen_fen);
-	hbi_account_change(p, account, available_fen, frozen_fen);
-}
-
-/* The other leg: counted where it originates, applied by hb_apply_credit. */
-static void
-send_credit(struct hb_partition *p, uint64_t account, int64_t amount_fen, struct hb_credit *credit)
-{
-	uint32_t to = hb_partition_of(account);
-
-	p->head->state_hash += hbi_balance_delta(account, amount_fen, 0);
-	p->head->sent_count[to]++;
-	p->head->sent_fen[to] += (uint64_t)amount_fen;
-	credit->account = account;
-	credit->amount_fen = amount_fen;
-}
-
-static void
-use_stamp(struct hb_partition *p, uint64_t stamp)
-{
-	HB_ASSERT(stamp > p->head->last_stamp);
-	p->head->last_stamp = stamp;
-}
 
 static void
 apply_account_open(struct hb_partition *p, const struct hb_record_account_open *r)
@@ -56,7 +26,7 @@ apply_order_open(struct hb_partition *p, const struct hb_record_order_open *r)
 {
 	struct hb_order *order = hbi_order_insert(p, r->order_stamp);
 
-	use_stamp(p, r->order_stamp);
+	hbi_use_stamp(p, r->order_stamp);
 	order->account = r->account;
 	order->amount_fen = r->amount_fen;
 	order->purpose_id = r->purpose_id;
@@ -75,14 +45,14 @@ apply_credit_record(struct hb_partition *p, const struct hb_record_credit *r)
 	uint64_t clearing = hb_system_account(r->channel, p->number);
 
 	HB_ASSERT(order != NULL);
-	HB_ASSERT(order->state == HB_ORDER_OPEN);
+	HB_ASSERT(hbi_step_allowed(order, HB_ORDER_DONE, HBI_BY_CREDIT));
 	HB_ASSERT(order->account == r->account);
 	p->head->state_hash -= hbi_order_hash(order);
-	order->state = HB_ORDER_DONE;
+	hbi_order_step(order, HB_ORDER_DONE, &r->head);
 	order->settled_fen = r->amount_fen;
 	p->head->state_hash += hbi_order_hash(order);
-	change(p, hbi_account_get(p, clearing, HB_ACCOUNT_SYSTEM), -r->amount_fen, 0);
-	change(p, hbi_account_get(p, r->account, HB_ACCOUNT_USER), r->amount_fen, 0);
+	hbi_change(p, hbi_account_get(p, clearing, HB_ACCOUNT_SYSTEM), -r->amount_fen, 0);
+	hbi_change(p, hbi_account_get(p, r->account, HB_ACCOUNT_USER), r->amount_fen, 0);
 	hbi_idempotency_keep(p, &r->idempotency, r->head.type, r->order_stamp, r->head.time_ns);
 }
 
@@ -110,18 +80,6 @@ expand_shares(struct hb_partition *p, struct hb_packet *packet)
 	packet->draw_next = split.draw_next;
 }
 
-/* Take a block from the arena; zeroed, as it was never used before. */
-static uint32_t
-take_block(struct hb_partition *p, uint32_t count, uint8_t greeting_length)
-{
-	uint64_t units = hbi_packet_block_units(count, greeting_length);
-	uint64_t block = p->head->arena_used;
-
-	HB_ASSERT((block + units) * HBI_ARENA_UNIT_BYTES <= p->capacity.arena_bytes);
-	p->head->arena_used += units;
-	return (uint32_t)block;
-}
-
 static struct hb_packet *
 packet_fill(struct hb_partition *p, const struct hb_record_packet_create *r)
 {
@@ -129,7 +87,7 @@ packet_fill(struct hb_partition *p, const struct hb_record_packet_create *r)
 	struct hb_packet *packet = &p->packets[counter & (p->capacity.packets - 1)];
 
 	HB_ASSERT(packet->id == 0);
-	HB_ASSERT(counter == p->head->packet_counter + 1);
+	HB_ASSERT(counter > p->head->packet_counter);
 	p->head->packet_counter = counter;
 	p->head->packet_count++;
 	packet->id = r->packet;
@@ -140,7 +98,7 @@ packet_fill(struct hb_partition *p, const struct hb_record_packet_create *r)
 	packet->deadline_ms = r->deadline_ms;
 	packet->count = r->count;
 	packet->left_count = r->count;
-	packet->block = take_block(p, r->count, r->greeting_length);
+	packet->block = hbi_arena_take(p, r->count, r->greeting_length);
 	packet->state = HB_PACKET_OPEN;
 	packet->kind = r->kind;
 	packet->algorithm = r->algorithm;
@@ -167,10 +125,10 @@ apply_packet_create(struct hb_partition *p, const struct hb_record_packet_create
 
 	HB_ASSERT(sender != NULL);
 	HB_ASSERT(r->funding == HB_FUNDED_BY_BALANCE);
-	use_stamp(p, r->order_stamp);
+	hbi_use_stamp(p, r->order_stamp);
 	packet = packet_fill(p, r);
 	expand_shares(p, packet);
-	change(p, sender, -r->total_fen, r->total_fen);
+	hbi_change(p, sender, -r->total_fen, r->total_fen);
 	p->head->open_packets_fen += r->total_fen;
 	p->head->state_hash += hbi_packet_hash(packet);
 	hbi_window_use(p, &r->token, r->sender, r->head.time_ns);
@@ -191,7 +149,7 @@ apply_grab(struct hb_partition *p, const struct hb_record_grab *r, struct hb_cre
 	claim = &hb_packet_claims(p, packet)[taken];
 	HB_ASSERT(claim->user == 0);
 	HB_ASSERT(claim->amount_fen == r->amount_fen);
-	use_stamp(p, r->order_stamp);
+	hbi_use_stamp(p, r->order_stamp);
 
 	p->head->state_hash -= hbi_packet_hash(packet);
 	claim->user = r->user;
@@ -199,10 +157,12 @@ apply_grab(struct hb_partition *p, const struct hb_record_grab *r, struct hb_cre
 	hbi_claim_index_add(p, packet, taken);
 	packet->left_fen -= r->amount_fen;
 	packet->left_count--;
-	if (packet->left_count == 0)
+	if (packet->left_count == 0) {
 		packet->state = HB_PACKET_SOLD_OUT;
-	else if (taken + 1 == packet->expanded_count)
+		packet->final_sequence = r->head.core_sequence;
+	} else if (taken + 1 == packet->expanded_count) {
 		expand_shares(p, packet);
+	}
 	HB_ASSERT(packet->left_fen == r->left_fen);
 	HB_ASSERT(packet->left_count == r->left_count);
 	p->head->state_hash +=
@@ -210,8 +170,8 @@ apply_grab(struct hb_partition *p, const struct hb_record_grab *r, struct hb_cre
 
 	p->head->open_packets_fen -= r->amount_fen;
 	p->head->grab_count++;
-	change(p, hb_account_find(p, packet->sender), 0, -r->amount_fen);
-	send_credit(p, r->user, r->amount_fen, credit);
+	hbi_change(p, hb_account_find(p, packet->sender), 0, -r->amount_fen);
+	hbi_send_credit(p, r->user, r->amount_fen, credit);
 	hbi_window_use(p, &r->token, r->user, r->head.time_ns);
 }
 
@@ -224,14 +184,15 @@ apply_packet_expire(struct hb_partition *p, const struct hb_record_packet_expire
 	HB_ASSERT(packet->state == HB_PACKET_OPEN);
 	HB_ASSERT(packet->left_fen == r->refund_fen);
 	HB_ASSERT(r->refund_hold_id == 0);
-	use_stamp(p, r->order_stamp);
+	hbi_use_stamp(p, r->order_stamp);
 	p->head->state_hash -= hbi_packet_hash(packet);
 	packet->refunded_fen = r->refund_fen;
 	packet->left_fen = 0;
 	packet->state = HB_PACKET_REFUNDED;
+	packet->final_sequence = r->head.core_sequence;
 	p->head->state_hash += hbi_packet_hash(packet);
 	p->head->open_packets_fen -= r->refund_fen;
-	change(p, hb_account_find(p, packet->sender), r->refund_fen, -r->refund_fen);
+	hbi_change(p, hb_account_find(p, packet->sender), r->refund_fen, -r->refund_fen);
 }
 
 static void
@@ -240,9 +201,9 @@ apply_transfer(struct hb_partition *p, const struct hb_record_transfer *r, struc
 	struct hb_account *from = hb_account_find(p, r->from);
 
 	HB_ASSERT(from != NULL);
-	use_stamp(p, r->order_stamp);
-	change(p, from, -r->amount_fen, 0);
-	send_credit(p, r->to, r->amount_fen, credit);
+	hbi_use_stamp(p, r->order_stamp);
+	hbi_change(p, from, -r->amount_fen, 0);
+	hbi_send_credit(p, r->to, r->amount_fen, credit);
 	hbi_window_use(p, &r->token, r->from, r->head.time_ns);
 	hbi_idempotency_keep(p, &r->idempotency, r->head.type, r->order_stamp, r->head.time_ns);
 }
@@ -283,10 +244,14 @@ hb_apply(struct hb_partition *p, const struct hb_record *record, struct hb_credi
 		HB_ASSERT(((const struct hb_record_mark *)(const void *)record)->state_hash ==
 			  p->head->state_hash);
 		break;
+	case HB_RECORD_EVICT:
+		hbi_apply_evict(p, (const void *)record);
+		break;
 	default:
-		HB_ASSERT(!"record type that this version applies");
+		hbi_apply_workflow(p, record, credit);
 	}
 	HB_ASSERT(p->head->open_packets_fen >= 0);
+	HB_ASSERT(p->head->open_holds_fen >= 0);
 }
 
 void
@@ -295,8 +260,9 @@ hb_apply_credit(struct hb_partition *to, uint32_t from_partition, const struct h
 	HB_ASSERT(credit->amount_fen > 0);
 	to->head->applied_count[from_partition]++;
 	to->head->applied_fen[from_partition] += (uint64_t)credit->amount_fen;
-	hbi_account_change(
-		to, hbi_account_get(to, credit->account, HB_ACCOUNT_USER), credit->amount_fen, 0);
+	hbi_account_change(to,
+		hbi_account_get(to, credit->account, hbi_account_kind_of(credit->account)),
+		credit->amount_fen, 0);
 }
 
 static const char *
@@ -304,15 +270,16 @@ check_packet_create(const struct hb_partition *p, const struct hb_record_packet_
 {
 	uint64_t counter = r->packet & HB_ID_COUNTER_MASK;
 	const struct hb_account *sender = hb_account_find(p, r->sender);
-	uint64_t units = hbi_packet_block_units(r->count, r->greeting_length);
 
 	if (sender == NULL || sender->available_fen < r->total_fen)
 		return "PACKET_CREATE: the sender does not have the money";
-	if (counter != p->head->packet_counter + 1 || hb_partition_of(r->packet) != p->number)
-		return "PACKET_CREATE: the packet id is not the next one";
+	if (counter <= p->head->packet_counter ||
+		counter > p->head->packet_counter + HB_ID_SKIP_MAX ||
+		hb_partition_of(r->packet) != p->number || hb_id_kind(r->packet) != HB_ID_PACKET)
+		return "PACKET_CREATE: the packet id is not one of the next";
 	if (p->packets[counter & (p->capacity.packets - 1)].id != 0)
 		return "PACKET_CREATE: capacity.packets is too small for this journal";
-	if ((p->head->arena_used + units) * HBI_ARENA_UNIT_BYTES > p->capacity.arena_bytes)
+	if (!hbi_arena_room(p, r->count, r->greeting_length))
 		return "PACKET_CREATE: capacity.arena_mib is too small for this journal";
 	if (!hb_split_possible(r->total_fen, r->count, r->share_min_fen, r->share_max_fen))
 		return "PACKET_CREATE: the shares cannot add up";
@@ -372,13 +339,15 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 
 		if (r->order_stamp <= p->head->last_stamp)
 			return "ORDER_OPEN: the order stamp was used before";
+		if (!hbi_order_room(p))
+			return "ORDER_OPEN: capacity.orders is too small for this journal";
 		return NULL;
 	}
 	case HB_RECORD_CREDIT: {
 		const struct hb_record_credit *r = (const void *)record;
 		const struct hb_order *order = hb_order_find(p, r->order_stamp);
 
-		if (order == NULL || order->state != HB_ORDER_OPEN ||
+		if (order == NULL || !hbi_step_allowed(order, HB_ORDER_DONE, HBI_BY_CREDIT) ||
 			order->account != r->account || order->amount_fen != r->amount_fen)
 			return "CREDIT: there is no such open order";
 		return NULL;
@@ -390,8 +359,10 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 		return NULL;
 	case HB_RECORD_ACCOUNT_OPEN:
 		return NULL;
+	case HB_RECORD_EVICT:
+		return hbi_check_evict(p, (const void *)record);
 	default:
-		return "record type is not applied by this version";
+		return hbi_check_workflow(p, record);
 	}
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * decide: the door. Finds the operation's function; the functions are in decide_packet.c (what
- * members do with packets), decide_control.c (accounts, orders, money from outside) and
+ * members do with packets), decide_control.c (accounts, orders, money from outside), decide_hold.c
+ * (money on its way out), decide_workflow.c (steps of orders, freezes, adjustments) and
  * decide_token.c (tokens, keys). Nothing here changes state.
  */
 #include "shm/decide_internal.h"
@@ -46,6 +47,29 @@ hb_decide(const struct hb_partition *p, const struct hb_frame *frame, const stru
 		return;
 	case HB_OP_ORDER_QUERY:
 		hbi_decide_order_query(p, frame, decision);
+		return;
+	case HB_OP_HOLD:
+		hbi_decide_hold(p, frame, input, decision);
+		return;
+	case HB_OP_POST:
+	case HB_OP_VOID:
+		hbi_decide_hold_exit(p, frame, input, decision);
+		return;
+	case HB_OP_HOLD_QUERY:
+		hbi_decide_hold_query(p, frame, decision);
+		return;
+	case HB_OP_ACCOUNT_FREEZE:
+	case HB_OP_ACCOUNT_UNFREEZE:
+		hbi_decide_account_freeze(p, frame, input, decision);
+		return;
+	case HB_OP_ORDER_UPDATE:
+		hbi_decide_order_update(p, frame, input, decision);
+		return;
+	case HB_OP_ORDER_LOAD:
+		hbi_decide_order_load(p, frame, input, decision);
+		return;
+	case HB_OP_ADJUST:
+		hbi_decide_adjust(p, frame, input, decision);
 		return;
 	case HB_OP_MARK:
 		hb_decide_mark(p, input, decision);

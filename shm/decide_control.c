@@ -5,8 +5,8 @@
 #include "shm/decide_internal.h"
 #include "shm/node.h"
 
-static bool
-channel_known(uint16_t channel)
+bool
+hbi_channel_known(uint16_t channel)
 {
 	return channel >= HB_SYSTEM_CLEARING_WECHAT && channel <= HB_SYSTEM_CLEARING_MANUAL;
 }
@@ -28,9 +28,8 @@ hbi_decide_balance(
 	reply->other_fen = account->frozen_fen;
 }
 
-/* A command's reply when it was done before, or a refusal. @return true when that is all */
-static bool
-done_before(const struct hb_frame *frame, enum hb_status status,
+bool
+hbi_done_before(const struct hb_frame *frame, enum hb_status status,
 	const struct hb_idempotency_entry *done, int64_t amount_fen, struct hb_decision *decision)
 {
 	struct hb_reply *reply;
@@ -43,7 +42,10 @@ done_before(const struct hb_frame *frame, enum hb_status status,
 	reply->flags = HB_REPLY_ALREADY;
 	reply->amount_fen = amount_fen;
 	reply->id = frame->target;
-	reply->order_stamp = done->record_type == HB_RECORD_ACCOUNT_OPEN ? 0 : done->result;
+	if (done->record_type == HB_RECORD_ORDER_OPEN || done->record_type == HB_RECORD_TRANSFER ||
+		done->record_type == HB_RECORD_ORDER_UPDATE ||
+		done->record_type == HB_RECORD_ADJUST)
+		reply->order_stamp = done->result;
 	return true;
 }
 
@@ -59,7 +61,7 @@ hbi_decide_account_open(const struct hb_partition *p, const struct hb_frame *fra
 	enum hb_status status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters,
 		sizeof(parameters), hbi_now_ms(p, input), &keep, &done);
 
-	if (done_before(frame, status, done, 0, decision))
+	if (hbi_done_before(frame, status, done, 0, decision))
 		return;
 	status = hbi_node_check(input, HB_STORAGE_CONTROL_ONLY);
 	if (status == HB_STATUS_OK && f->kind != HB_ACCOUNT_USER &&
@@ -127,7 +129,7 @@ hbi_decide_transfer(const struct hb_partition *p, const struct hb_frame *frame,
 	}
 	status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters, sizeof(parameters),
 		hbi_now_ms(p, input), &keep, &done);
-	if (done_before(frame, status, done, f->amount_fen, decision))
+	if (hbi_done_before(frame, status, done, f->amount_fen, decision))
 		return;
 	status = transfer_check(p, f, input, &use, &order_stamp);
 	reply = hbi_reply(decision, frame, status);
@@ -154,12 +156,12 @@ order_open_check(const struct hb_partition *p, const struct hb_frame_order *f,
 
 	if (status != HB_STATUS_OK)
 		return status;
-	if (f->business != HB_BUSINESS_RECHARGE || !channel_known(f->channel) ||
+	if (f->business != HB_BUSINESS_RECHARGE || !hbi_channel_known(f->channel) ||
 		f->amount_fen < 1 || f->amount_fen > HB_CREDIT_FEN_MAX || f->purpose_id != 0)
 		return HB_STATUS_LIMIT;
 	if (hb_account_find(p, f->head.target) == NULL)
 		return HB_STATUS_ACCOUNT_UNKNOWN;
-	if (p->head->order_count >= p->capacity.orders - p->capacity.orders / 4)
+	if (!hbi_order_room(p))
 		return HB_STATUS_TABLE_FULL;
 	*order_stamp = hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input));
 	return *order_stamp == 0 ? HB_STATUS_BUSY : HB_STATUS_OK;
@@ -180,7 +182,7 @@ hbi_decide_order_open(const struct hb_partition *p, const struct hb_frame *frame
 	enum hb_status status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters,
 		sizeof(parameters), hbi_now_ms(p, input), &keep, &done);
 
-	if (done_before(frame, status, done, f->amount_fen, decision))
+	if (hbi_done_before(frame, status, done, f->amount_fen, decision))
 		return;
 	status = order_open_check(p, f, input, &order_stamp);
 	reply = hbi_reply(decision, frame, status);
@@ -200,16 +202,15 @@ hbi_decide_order_open(const struct hb_partition *p, const struct hb_frame *frame
 	reply->order_stamp = order_stamp;
 }
 
-/* All money that came in here through a channel stays below this partition's part of the cap. */
-static bool
-credit_fits(const struct hb_partition *p, uint16_t channel, int64_t amount_fen)
+/* What the node's own accounts owe stays below their part of the cap. */
+bool
+hbi_system_account_fits(const struct hb_partition *p, uint64_t account, int64_t amount_fen)
 {
-	const struct hb_account *clearing =
-		hb_account_find(p, hb_system_account(channel, p->number));
-	int64_t out_fen = clearing != NULL ? -clearing->available_fen : 0;
+	const struct hb_account *found = hb_account_find(p, account);
+	int64_t out_fen = found != NULL ? -found->available_fen : 0;
 
-	/* Four channels, sixteen partitions: the sum stays below HB_MONEY_FEN_CAP. */
-	return out_fen <= HB_MONEY_FEN_CAP / 64 - amount_fen;
+	/* Six accounts, sixteen partitions: the sum stays below HB_MONEY_FEN_CAP. */
+	return out_fen <= HB_MONEY_FEN_CAP / 128 - amount_fen;
 }
 
 static enum hb_status
@@ -220,9 +221,10 @@ credit_check(const struct hb_partition *p, const struct hb_frame_order *f,
 
 	if (status != HB_STATUS_OK)
 		return status;
-	if (order->state != HB_ORDER_OPEN)
+	if (!hbi_step_allowed(order, HB_ORDER_DONE, HBI_BY_CREDIT))
 		return HB_STATUS_ORDER_STATE;
-	if (!credit_fits(p, order->channel, f->amount_fen))
+	if (!hbi_system_account_fits(
+		    p, hb_system_account(order->channel, p->number), f->amount_fen))
 		return HB_STATUS_LIMIT;
 	return HB_STATUS_OK;
 }
@@ -239,6 +241,10 @@ hbi_decide_credit(const struct hb_partition *p, const struct hb_frame *frame,
 
 	if (order == NULL || order->account != frame->target) {
 		hbi_reply(decision, frame, HB_STATUS_ORDER_UNKNOWN);
+		return;
+	}
+	if (order->hold_id != 0) {
+		hbi_reply(decision, frame, HB_STATUS_ORDER_STATE);
 		return;
 	}
 	if (order->amount_fen != f->amount_fen) {
@@ -286,4 +292,8 @@ hbi_decide_order_query(
 	reply->settled_fen = order->settled_fen;
 	reply->business = order->business;
 	reply->state = order->state;
+	reply->attempt = order->attempt;
+	reply->channel = order->channel;
+	reply->hold_id = order->hold_id;
+	reply->refunded_fen = order->refunded_fen;
 }

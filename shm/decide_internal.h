@@ -114,6 +114,28 @@ void hbi_decide_order_open(const struct hb_partition *p, const struct hb_frame *
 	const struct hb_input *input, struct hb_decision *decision);
 void hbi_decide_credit(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_decision *decision);
+void hbi_decide_account_freeze(const struct hb_partition *p, const struct hb_frame *frame,
+	const struct hb_input *input, struct hb_decision *decision);
+void hbi_decide_hold(const struct hb_partition *p, const struct hb_frame *frame,
+	const struct hb_input *input, struct hb_decision *decision);
+void hbi_decide_hold_exit(const struct hb_partition *p, const struct hb_frame *frame,
+	const struct hb_input *input, struct hb_decision *decision);
+void hbi_decide_hold_query(
+	const struct hb_partition *p, const struct hb_frame *frame, struct hb_decision *decision);
+void hbi_decide_order_update(const struct hb_partition *p, const struct hb_frame *frame,
+	const struct hb_input *input, struct hb_decision *decision);
+void hbi_decide_order_load(const struct hb_partition *p, const struct hb_frame *frame,
+	const struct hb_input *input, struct hb_decision *decision);
+void hbi_decide_adjust(const struct hb_partition *p, const struct hb_frame *frame,
+	const struct hb_input *input, struct hb_decision *decision);
+
+/* A command's reply when it was done before, or a refusal. @return true when that is all */
+bool hbi_done_before(const struct hb_frame *frame, enum hb_status status,
+	const struct hb_idempotency_entry *done, int64_t amount_fen, struct hb_decision *decision);
+/** Can a channel's clearing account (or another of the node's own) pay this much more? */
+bool hbi_system_account_fits(const struct hb_partition *p, uint64_t account, int64_t amount_fen);
+/** Is it the number of a channel's clearing account? */
+bool hbi_channel_known(uint16_t channel);
 void hbi_decide_order_query(
 	const struct hb_partition *p, const struct hb_frame *frame, struct hb_decision *decision);
 

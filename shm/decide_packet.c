@@ -67,16 +67,12 @@ send_within_limits(const struct send_parameters *s, const struct hb_engine_confi
 static bool
 send_has_room(const struct hb_partition *p, const struct send_parameters *s)
 {
-	uint64_t counter = p->head->packet_counter + 1;
-	uint64_t units = hbi_packet_block_units(s->count, s->greeting_length);
-
-	return p->packets[counter & (p->capacity.packets - 1)].id == 0 &&
-	       (p->head->arena_used + units) * HBI_ARENA_UNIT_BYTES <= p->capacity.arena_bytes;
+	return hbi_packet_counter_next(p) != 0 && hbi_arena_room(p, s->count, s->greeting_length);
 }
 
 static void
 send_repeat(const struct hb_partition *p, const struct hb_frame *frame,
-	const struct hb_idempotency_entry *done, struct hb_decision *decision)
+	const struct hb_idempotency_entry *done, int64_t total_fen, struct hb_decision *decision)
 {
 	const struct hb_packet *packet = hb_packet_find(p, done->result);
 	struct hb_reply *reply = hbi_reply(decision, frame, HB_STATUS_OK);
@@ -84,7 +80,7 @@ send_repeat(const struct hb_partition *p, const struct hb_frame *frame,
 	reply->flags = HB_REPLY_ALREADY;
 	reply->id = done->result;
 	reply->order_stamp = packet != NULL ? packet->order_stamp : 0;
-	reply->amount_fen = packet != NULL ? packet->total_fen : 0;
+	reply->amount_fen = total_fen;
 }
 
 static void
@@ -96,7 +92,7 @@ send_record(const struct hb_partition *p, const struct send_parameters *s, uint6
 				    hb_round_up(s->greeting_length, 8));
 	struct hb_record_packet_create *r = hbi_record_begin(p, input, decision, bytes);
 
-	r->packet = hb_id_make(HB_ID_PACKET, p->number, p->node, p->head->packet_counter + 1);
+	r->packet = hb_id_make(HB_ID_PACKET, p->number, p->node, hbi_packet_counter_next(p));
 	r->sender = s->sender;
 	r->group = s->group;
 	r->recipient = s->recipient;
@@ -169,7 +165,7 @@ hbi_decide_packet_create(const struct hb_partition *p, const struct hb_frame *fr
 	status = hbi_idempotency_check(
 		p, frame, f->idempotency_key, &s, sizeof(s), hbi_now_ms(p, input), &keep, &done);
 	if (status == HB_STATUS_OK && done != NULL) {
-		send_repeat(p, frame, done, decision);
+		send_repeat(p, frame, done, s.total_fen, decision);
 		return;
 	}
 	if (status == HB_STATUS_OK)
@@ -281,7 +277,7 @@ hbi_decide_grab(const struct hb_partition *p, const struct hb_frame *frame,
 
 	if (packet == NULL || !hb_is_user_account(frame->user)) {
 		hbi_reply(decision, frame,
-			packet == NULL ? HB_STATUS_PACKET_UNKNOWN : HB_STATUS_NOT_MEMBER);
+			packet == NULL ? hb_packet_absent(p, frame->target) : HB_STATUS_NOT_MEMBER);
 		return;
 	}
 	claims = hb_packet_claims(p, packet);
@@ -336,7 +332,7 @@ hbi_decide_expire_frame(const struct hb_partition *p, const struct hb_frame *fra
 	enum hb_status status;
 
 	if (packet == NULL) {
-		hbi_reply(decision, frame, HB_STATUS_PACKET_UNKNOWN);
+		hbi_reply(decision, frame, hb_packet_absent(p, frame->target));
 		return;
 	}
 	if (packet->state != HB_PACKET_OPEN) {
@@ -406,7 +402,7 @@ hbi_decide_detail(const struct hb_partition *p, const struct hb_frame *frame,
 
 	if (packet == NULL || !may_look(p, packet, frame, input)) {
 		hbi_reply(decision, frame,
-			packet == NULL ? HB_STATUS_PACKET_UNKNOWN : HB_STATUS_NOT_MEMBER);
+			packet == NULL ? hb_packet_absent(p, frame->target) : HB_STATUS_NOT_MEMBER);
 		return;
 	}
 	d = (void *)hbi_reply(decision, frame, HB_STATUS_OK);

@@ -98,7 +98,7 @@ hbi_decide_token_issue(const struct hb_partition *p, const struct hb_frame *fram
 		return;
 	}
 	if (for_packet && hb_packet_find(p, frame->target) == NULL) {
-		hbi_reply(decision, frame, HB_STATUS_PACKET_UNKNOWN);
+		hbi_reply(decision, frame, hb_packet_absent(p, frame->target));
 		return;
 	}
 	reply = hbi_reply(decision, frame, HB_STATUS_OK);

@@ -35,8 +35,10 @@ struct hb_input {
 	uint64_t token_id;	/* a fresh token id for TOKEN_ISSUE, see hb_token_id_next */
 	uint32_t storage_level; /* enum hb_storage_level */
 	bool clock_stopped;
-	bool trusted; /* the frame came through a ring of control: no money token needed */
-	bool credits_reserve_low; /* some partition's account table is down to its reserve */
+	bool trusted;	       /* the frame came through a ring of control: no money token needed */
+	uint64_t retention_ms; /* how long what is over stays in memory; EVICT */
+	uint64_t applied_sequence; /* core sequence up to which MySQL has the ring's records */
+	bool credits_reserve_low;  /* some partition's account table is down to its reserve */
 };
 
 struct hb_decision {
@@ -66,6 +68,25 @@ void hb_decide(const struct hb_partition *p, const struct hb_frame *frame,
 void hb_decide_expire(const struct hb_partition *p, uint64_t packet, const struct hb_input *input,
 	struct hb_decision *decision);
 
+/** Decide what is due at a hold's deadline: a VOID record if it is open, due and was never sent. */
+void hb_decide_hold_due(const struct hb_partition *p, uint64_t hold, const struct hb_input *input,
+	struct hb_decision *decision);
+
+/* Where the search for something to forget stands; zeros at the beginning. The caller's. */
+struct hb_evict_cursor {
+	uint32_t kind; /* enum hb_object_kind */
+	uint32_t passes;
+	uint64_t slot;
+};
+
+/**
+ * Look at the next HB_EVICT_SLOTS slots for an object that is over for input->retention_ms (less
+ * when its table is more than half full) and that MySQL has (input->applied_sequence).
+ * @return true with one EVICT record; the cursor is behind what was looked at
+ */
+bool hb_decide_evict(const struct hb_partition *p, struct hb_evict_cursor *cursor,
+	const struct hb_input *input, struct hb_decision *decision);
+
 /** A MARK with the partition's hash and credit sums. */
 void hb_decide_mark(
 	const struct hb_partition *p, const struct hb_input *input, struct hb_decision *decision);
@@ -86,6 +107,9 @@ void hb_apply_credit(
  * @return NULL when hb_apply will not fail, else what is wrong (a constant string)
  */
 const char *hb_apply_check(const struct hb_partition *p, const struct hb_record *record);
+
+/** PACKET_GONE or PACKET_UNKNOWN, for a packet that is not in memory. */
+enum hb_status hb_packet_absent(const struct hb_partition *p, uint64_t packet);
 
 /** True when the account table is so full that only the reserve for credits is left. */
 bool hb_accounts_low(const struct hb_partition *p);

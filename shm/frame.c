@@ -69,6 +69,15 @@ static const uint16_t frame_length[HB_OP_COUNT] = {
 	[HB_OP_MARK] = sizeof(struct hb_frame),
 	[HB_OP_CLOCK_CONFIRM] = sizeof(struct hb_frame),
 	[HB_OP_AUDIT] = sizeof(struct hb_frame),
+	[HB_OP_ACCOUNT_FREEZE] = sizeof(struct hb_frame_account_freeze),
+	[HB_OP_ACCOUNT_UNFREEZE] = sizeof(struct hb_frame_account_freeze),
+	[HB_OP_HOLD] = sizeof(struct hb_frame_hold),
+	[HB_OP_POST] = sizeof(struct hb_frame_hold_exit),
+	[HB_OP_VOID] = sizeof(struct hb_frame_hold_exit),
+	[HB_OP_HOLD_QUERY] = sizeof(struct hb_frame),
+	[HB_OP_ORDER_UPDATE] = sizeof(struct hb_frame_order_update),
+	[HB_OP_ORDER_LOAD] = sizeof(struct hb_frame_order_load),
+	[HB_OP_ADJUST] = sizeof(struct hb_frame_adjust),
 };
 
 static bool
@@ -89,6 +98,56 @@ packet_create_body_fits(const struct hb_frame_packet_create *f)
 	return hb_utf8_valid(f->greeting, f->greeting_length) &&
 	       all_zero(f->greeting + f->greeting_length,
 		       (size_t)(HB_GREETING_BYTES_MAX - f->greeting_length));
+}
+
+static bool
+order_update_body_fits(const struct hb_frame_order_update *f)
+{
+	size_t length = strnlen((const char *)f->channel_reference, sizeof(f->channel_reference));
+
+	for (size_t i = 0; i < length; i++)
+		if (f->channel_reference[i] < 0x21 || f->channel_reference[i] > 0x7e)
+			return false;
+	return all_zero(f->channel_reference + length, sizeof(f->channel_reference) - length) &&
+	       all_zero(f->reserved0, sizeof(f->reserved0)) &&
+	       all_zero(f->reserved1, sizeof(f->reserved1));
+}
+
+/* The operations of workflows: accounts, holds, orders, adjustments. */
+static bool
+workflow_body_fits(const struct hb_frame *frame)
+{
+	switch (frame->operation) {
+	case HB_OP_ACCOUNT_FREEZE:
+	case HB_OP_ACCOUNT_UNFREEZE: {
+		const struct hb_frame_account_freeze *f = (const void *)frame;
+
+		return all_zero(f->reserved, sizeof(f->reserved));
+	}
+	case HB_OP_HOLD: {
+		const struct hb_frame_hold *f = (const void *)frame;
+
+		return all_zero(f->reserved, sizeof(f->reserved));
+	}
+	case HB_OP_POST:
+	case HB_OP_VOID: {
+		const struct hb_frame_hold_exit *f = (const void *)frame;
+
+		return all_zero(f->reserved, sizeof(f->reserved)) &&
+		       (frame->operation == HB_OP_POST || f->fee_fen == 0);
+	}
+	case HB_OP_ORDER_UPDATE:
+		return order_update_body_fits((const void *)frame);
+	case HB_OP_ORDER_LOAD: {
+		const struct hb_frame_order_load *f = (const void *)frame;
+
+		return all_zero(f->reserved, sizeof(f->reserved));
+	}
+	case HB_OP_ADJUST:
+		return ((const struct hb_frame_adjust *)(const void *)frame)->reserved == 0;
+	default:
+		return true;
+	}
 }
 
 static bool
@@ -126,7 +185,7 @@ body_fits(const struct hb_frame *frame)
 		return all_zero(f->reserved, sizeof(f->reserved));
 	}
 	default:
-		return true;
+		return workflow_body_fits(frame);
 	}
 }
 
@@ -144,6 +203,12 @@ target_fits(const struct hb_frame *frame)
 	case HB_OP_TOKEN_ASK:
 	case HB_OP_TOKEN_ISSUE:
 		return kind == HB_ID_PACKET || hb_is_user_account(frame->target);
+	case HB_OP_POST:
+	case HB_OP_VOID:
+	case HB_OP_HOLD_QUERY:
+		return kind == HB_ID_HOLD;
+	case HB_OP_ADJUST:
+		return hb_is_system_account(frame->target) || hb_is_user_account(frame->target);
 	case HB_OP_BALANCE:
 		return kind == HB_ID_SYSTEM_ACCOUNT || hb_is_user_account(frame->target);
 	case HB_OP_TOKEN_TAKE:

@@ -32,6 +32,15 @@ enum hb_operation {
 	HB_OP_CREDIT = 20,
 	HB_OP_ORDER_QUERY = 21,
 	HB_OP_PACKET_EXPIRE = 22,
+	HB_OP_ACCOUNT_FREEZE = 23,
+	HB_OP_ACCOUNT_UNFREEZE = 24,
+	HB_OP_HOLD = 25,
+	HB_OP_POST = 26,
+	HB_OP_VOID = 27,
+	HB_OP_HOLD_QUERY = 28,
+	HB_OP_ORDER_UPDATE = 29,
+	HB_OP_ORDER_LOAD = 30,
+	HB_OP_ADJUST = 31,
 	HB_OP_MARK = 32,
 	HB_OP_CLOCK_CONFIRM = 33,
 	HB_OP_AUDIT = 34,
@@ -44,12 +53,17 @@ enum hb_operation {
 #define HB_OPS_FRONT                                                                               \
 	(HB_OPS_READ | HB_OP_BIT(HB_OP_GRAB) | HB_OP_BIT(HB_OP_PACKET_CREATE) |                    \
 		HB_OP_BIT(HB_OP_TOKEN_ASK) | HB_OP_BIT(HB_OP_TRANSFER))
+#define HB_OPS_WORKFLOW                                                                            \
+	(HB_OP_BIT(HB_OP_ACCOUNT_FREEZE) | HB_OP_BIT(HB_OP_ACCOUNT_UNFREEZE) |                     \
+		HB_OP_BIT(HB_OP_HOLD) | HB_OP_BIT(HB_OP_POST) | HB_OP_BIT(HB_OP_VOID) |            \
+		HB_OP_BIT(HB_OP_HOLD_QUERY) | HB_OP_BIT(HB_OP_ORDER_UPDATE) |                      \
+		HB_OP_BIT(HB_OP_ORDER_LOAD) | HB_OP_BIT(HB_OP_ADJUST))
 #define HB_OPS_CONTROL                                                                             \
 	(HB_OPS_FRONT | HB_OP_BIT(HB_OP_TOKEN_ISSUE) | HB_OP_BIT(HB_OP_TOKEN_TAKE) |               \
 		HB_OP_BIT(HB_OP_ACCOUNT_OPEN) | HB_OP_BIT(HB_OP_ORDER_OPEN) |                      \
 		HB_OP_BIT(HB_OP_CREDIT) | HB_OP_BIT(HB_OP_ORDER_QUERY) |                           \
 		HB_OP_BIT(HB_OP_PACKET_EXPIRE) | HB_OP_BIT(HB_OP_MARK) |                           \
-		HB_OP_BIT(HB_OP_CLOCK_CONFIRM) | HB_OP_BIT(HB_OP_AUDIT))
+		HB_OP_BIT(HB_OP_CLOCK_CONFIRM) | HB_OP_BIT(HB_OP_AUDIT) | HB_OPS_WORKFLOW)
 
 /* Business outcome of a frame. Numbers and names are part of the contract: never renumbered. */
 #define HB_STATUS_TABLE(X)                                                                         \
@@ -66,6 +80,8 @@ enum hb_operation {
 		"this sequence was used before; send the next one")                                \
 	X(17, SEQUENCE_INVALID, "sequence_invalid", 403,                                           \
 		"the sequence is outside the token's window; send the last one plus one")          \
+	X(19, PACKET_GONE, "packet_gone", 410,                                                     \
+		"the packet is over and no longer in memory; it is in the lists of orders")        \
 	X(20, ACCOUNT_UNKNOWN, "account_unknown", 404, "there is no such account")                 \
 	X(21, ACCOUNT_FROZEN, "account_frozen", 403, "debits of this account are barred")          \
 	X(22, INSUFFICIENT, "insufficient", 409, "the available balance is too small")             \
@@ -88,7 +104,14 @@ enum hb_operation {
 	X(36, FRAME_VERSION, "frame_version", 400, "the frame is of another version")              \
 	X(37, FRAME_STALE, "frame_stale", 400, "the frame's issue time is too far from now")       \
 	X(38, UNKNOWN_OUTCOME, "unknown_outcome", 202,                                             \
-		"the outcome is not known yet; ask again with the same sequence")
+		"the outcome is not known yet; ask again with the same sequence")                  \
+	X(39, HOLD_UNKNOWN, "hold_unknown", 404, "there is no such hold")                          \
+	X(40, HOLD_GONE, "hold_gone", 410,                                                         \
+		"the hold has ended and is no longer in memory; its order says how")               \
+	X(41, HOLD_STATE, "hold_state", 409, "the hold has ended in the other way")                \
+	X(42, HOLD_DUE, "hold_due", 409, "the hold is past its deadline; void it")                 \
+	X(43, SAME_PERSON, "same_person", 403,                                                     \
+		"an adjustment needs a maker and another person as checker")
 
 enum hb_status {
 #define HB_STATUS_ENUM(number, name, text, http, advice) HB_STATUS_##name = number,
@@ -180,9 +203,87 @@ struct hb_frame_order {
 };
 _Static_assert(sizeof(struct hb_frame_order) == 128, "order frame");
 
+/* ACCOUNT_FREEZE and ACCOUNT_UNFREEZE: target = account. 128 bytes. */
+struct hb_frame_account_freeze {
+	struct hb_frame head;
+	uint8_t idempotency_key[16];
+	uint64_t case_id;
+	uint64_t operator_id;
+	uint8_t reserved[32];
+};
+_Static_assert(sizeof(struct hb_frame_account_freeze) == 128, "ACCOUNT_FREEZE frame");
+
+/* HOLD: target = user = account. 128 bytes. */
+struct hb_frame_hold {
+	struct hb_frame head;
+	uint8_t idempotency_key[16]; /* all zero: made of token id and sequence */
+	int64_t amount_fen;
+	uint32_t lifetime_s; /* 0 = HB_HOLD_LIFETIME_S_DEFAULT */
+	uint32_t reason;     /* enum hb_hold_reason */
+	uint8_t reserved[32];
+};
+_Static_assert(sizeof(struct hb_frame_hold) == 128, "HOLD frame");
+
+/* POST and VOID: target = hold, which is the command's idempotency key too. 128 bytes. */
+struct hb_frame_hold_exit {
+	struct hb_frame head;
+	int64_t amount_fen; /* of the hold */
+	int64_t fee_fen;    /* POST: of it kept as fee */
+	uint32_t reason;    /* not 0: that is the deadline's */
+	uint8_t reserved[44];
+};
+_Static_assert(sizeof(struct hb_frame_hold_exit) == 128, "POST, VOID frame");
+
+/* ORDER_UPDATE: one step of an order's workflow; target = account. 192 bytes. */
+struct hb_frame_order_update {
+	struct hb_frame head;
+	uint8_t idempotency_key[16];
+	uint64_t order_stamp;
+	uint64_t operator_id;
+	uint8_t state_before; /* enum hb_order_state: what the caller believes it is */
+	uint8_t state_after;
+	uint16_t attempt; /* SENDING: the last attempt + 1; other steps: the last attempt */
+	uint32_t reason;
+	uint16_t channel; /* SENDING: the clearing account's number, else 0 */
+	uint8_t reserved0[6];
+	uint8_t channel_reference[48]; /* NUL padded */
+	uint8_t reserved1[32];
+};
+_Static_assert(sizeof(struct hb_frame_order_update) == 192, "ORDER_UPDATE frame");
+
+/* ORDER_LOAD: an order that was evicted comes back; target = account. 128 bytes. */
+struct hb_frame_order_load {
+	struct hb_frame head;
+	uint64_t order_stamp;
+	int64_t amount_fen;
+	int64_t settled_fen;
+	int64_t refunded_fen;
+	uint64_t hold_id;
+	uint16_t business;
+	uint16_t channel;
+	uint8_t state; /* a final one */
+	uint8_t reserved[19];
+};
+_Static_assert(sizeof(struct hb_frame_order_load) == 128, "ORDER_LOAD frame");
+
+/* ADJUST: target = the account that pays. 128 bytes. */
+struct hb_frame_adjust {
+	struct hb_frame head;
+	uint8_t idempotency_key[16];
+	uint64_t to;
+	int64_t amount_fen;
+	uint64_t case_id;
+	uint64_t maker_id;
+	uint64_t checker_id;
+	uint32_t reason;
+	uint32_t reserved;
+};
+_Static_assert(sizeof(struct hb_frame_adjust) == 128, "ADJUST frame");
+
 /*
- * TOKEN_TAKE, MARK, CLOCK_CONFIRM, AUDIT, PACKET_EXPIRE have no body. For TOKEN_TAKE, MARK,
- * CLOCK_CONFIRM and AUDIT the target is any id of the partition: hb_system_account(x, partition).
+ * TOKEN_TAKE, MARK, CLOCK_CONFIRM, AUDIT, PACKET_EXPIRE, HOLD_QUERY have no body. For TOKEN_TAKE,
+ * MARK, CLOCK_CONFIRM and AUDIT the target is any id of the partition: hb_system_account(x,
+ * partition).
  */
 
 #define HB_REPLY_ALREADY 0x0001 /* the outcome was decided by an earlier request */
@@ -197,7 +298,7 @@ struct hb_reply {
 	uint64_t correlation;
 	int64_t amount_fen; /* GRAB: the share; BALANCE: available; TRANSFER, CREDIT: the amount */
 	int64_t other_fen;  /* GRAB: left in the packet; BALANCE: frozen */
-	uint64_t id;	    /* packet, or account of a balance or token */
+	uint64_t id;	    /* packet, hold, or account of a balance or token */
 	uint64_t order_stamp; /* of the order that the request made */
 	uint32_t index;	      /* GRAB: number of the share, from 0 */
 	uint32_t count;	      /* GRAB: shares left; TOKEN_TAKE, DETAIL: entries that follow */
@@ -268,9 +369,29 @@ struct hb_reply_order {
 	int64_t settled_fen;
 	uint16_t business;
 	uint8_t state; /* enum hb_order_state */
-	uint8_t reserved[45];
+	uint8_t reserved0;
+	uint16_t attempt;
+	uint16_t channel;
+	uint64_t hold_id; /* 0 = none */
+	int64_t refunded_fen;
+	uint8_t reserved[24];
 };
 _Static_assert(sizeof(struct hb_reply_order) == 128, "order reply");
+
+/* Body of a HOLD, POST, VOID or HOLD_QUERY reply. */
+struct hb_reply_hold {
+	struct hb_reply head;
+	uint64_t account;
+	uint64_t deadline_ms;
+	int64_t day_fen;    /* held by this account for this reason on `day` and not given back */
+	uint32_t day_count; /* holds of that day, this one included */
+	uint32_t day;	    /* Beijing yyyymmdd */
+	uint8_t state;	    /* enum hb_hold_state */
+	uint8_t reason;	    /* enum hb_hold_reason */
+	uint8_t order_state;
+	uint8_t reserved[29];
+};
+_Static_assert(sizeof(struct hb_reply_hold) == 128, "hold reply");
 
 /** Stable text of a status ("sold_out"); "unknown_status" for other numbers. */
 const char *hb_status_name(uint16_t status);

@@ -70,6 +70,16 @@ hb_system_account(enum hb_system_account which, uint32_t partition)
 	return (uint64_t)HB_ID_SYSTEM_ACCOUNT << 56 | (uint64_t)partition << 52 | (uint64_t)which;
 }
 
+/** True for the id of a system account: no other bits than kind, partition and a known number. */
+static inline bool
+hb_is_system_account(uint64_t id)
+{
+	uint64_t which = id & HB_ACCOUNT_MAX;
+
+	return hb_id_kind(id) == HB_ID_SYSTEM_ACCOUNT && which >= HB_SYSTEM_CLEARING_WECHAT &&
+	       which <= HB_SYSTEM_SUSPENSE;
+}
+
 /**
  * The four user digits of an order number: account hash, version 1, in 0..9999.
  * 10000 is a multiple of 16, so the partition taken from it is exactly even over the digits.

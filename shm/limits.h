@@ -31,6 +31,12 @@
 #define HB_TOKEN_ASKS_MAX	    4096 /* waiting token asks of one partition */
 #define HB_WINDOW_SWEEP_SLOTS	    4	 /* window slots looked at for expiry by one money record */
 
+#define HB_HOLD_LIFETIME_S_MAX	   7776000 /* 90 days */
+#define HB_HOLD_LIFETIME_S_DEFAULT 604800
+#define HB_HOLDS_PER_DAY_MAX	   10000 /* of one account and reason */
+#define HB_ID_SKIP_MAX		   64  /* counters one id may skip because their slots are in use */
+#define HB_EVICT_SLOTS		   256 /* slots one decision looks at for something to forget */
+
 #define HB_FRAME_AGE_S_MAX	600 /* a frame issued longer ago is refused */
 #define HB_FRAME_AHEAD_S_MAX	60  /* and so is one from the future */
 #define HB_FRAME_BYTES_MAX	256

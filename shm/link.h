@@ -73,6 +73,8 @@ struct hb_journal_rings {
 	struct {
 		_Alignas(128) _Atomic uint32_t waiting;
 	} lcore[HB_LCORE_COUNT_MAX];
+	/* per ring: core sequence up to which every MySQL server has its records; 0: not known */
+	_Alignas(128) _Atomic uint64_t applied[HB_PARTITION_COUNT];
 };
 #define HB_JOURNAL_DATA_OFFSET (HB_SEGMENT_GUARD_BYTES + 12288)
 _Static_assert(sizeof(struct hb_journal_rings) <= 12288, "journal rings");

@@ -51,7 +51,12 @@
 	X(CLIENTS_DETACHED, "clients_detached", "clients gone since start")                        \
 	X(CLIENTS_REFUSED, "clients_refused", "attach attempts refused")                           \
 	X(TURN_NS_MAX, "turn_ns_max", "longest duty cycle, ns (gauge)")                            \
-	X(PARKED, "parked", "replies waiting for their commit (gauge)")
+	X(PARKED, "parked", "replies waiting for their commit (gauge)")                            \
+	X(HOLDS, "holds", "holds made")                                                            \
+	X(HOLDS_POSTED, "holds_posted", "holds whose money went out")                              \
+	X(HOLDS_VOIDED, "holds_voided", "holds whose money went back")                             \
+	X(ADJUSTMENTS, "adjustments", "correcting entries")                                        \
+	X(EVICTIONS, "evictions", "objects that are over and were forgotten")
 
 enum hb_counter {
 #define HB_COUNTER_ENUM(name, key, label) HB_COUNTER_##name,

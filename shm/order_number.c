@@ -14,6 +14,9 @@
 #define STAMP_SEQUENCE_MAX  9999
 #define BEIJING_OFFSET_MS   (UINT64_C(8) * 3600 * 1000)
 #define DAY_MS		    (UINT64_C(86400) * 1000)
+/* Years that both versions can say: 1971 .. 9999 in Beijing. */
+#define STAMP_MS_MIN (UINT64_C(31536000) * 1000 - BEIJING_OFFSET_MS)
+#define STAMP_MS_MAX (UINT64_C(253402300799999) - BEIJING_OFFSET_MS)
 
 uint64_t
 hb_stamp_next(uint64_t last, uint64_t now_ms)
@@ -105,6 +108,15 @@ hb_beijing_time_format(char text[18], uint64_t unix_ms)
 	text[17] = '\0';
 }
 
+uint32_t
+hb_beijing_day(uint64_t unix_ms)
+{
+	uint64_t year, month, day;
+
+	civil_from_days((unix_ms + BEIJING_OFFSET_MS) / DAY_MS, &year, &month, &day);
+	return (uint32_t)(year * 10000 + month * 100 + day);
+}
+
 bool
 hb_beijing_time_parse(const char *text, uint64_t *unix_ms)
 {
@@ -125,43 +137,87 @@ hb_beijing_time_parse(const char *text, uint64_t *unix_ms)
 	return memcmp(text, again, 17) == 0;
 }
 
+/* What both versions begin with: the first 11 digits. */
+static void
+put_prefix(char text[HB_ORDER_NUMBER_LENGTH + 1], char version, uint32_t business, uint32_t node,
+	uint32_t allocator, uint64_t account)
+{
+	put_digits(text, 2, business);
+	text[2] = version;
+	put_digits(text + 3, 2, node);
+	put_digits(text + 5, 2, allocator);
+	put_digits(text + 7, 4, hb_account_digits(account));
+	text[HB_ORDER_NUMBER_LENGTH] = '\0';
+}
+
 void
 hb_order_number_format(char text[HB_ORDER_NUMBER_LENGTH + 1], uint32_t business, uint32_t node,
 	uint32_t allocator, uint64_t account, uint64_t stamp)
 {
 	char time[18];
 
-	put_digits(text, 2, business);
-	text[2] = '1';
-	put_digits(text + 3, 2, node);
-	put_digits(text + 5, 2, allocator);
-	put_digits(text + 7, 4, hb_account_digits(account));
+	put_prefix(text, '1', business, node, allocator, account);
 	hb_beijing_time_format(time, hb_stamp_ms(stamp));
 	memcpy(text + 11, time, 17);
 	put_digits(text + 28, 4, hb_stamp_sequence(stamp));
-	text[HB_ORDER_NUMBER_LENGTH] = '\0';
+}
+
+void
+hb_order_number_format_2(char text[HB_ORDER_NUMBER_LENGTH + 1], uint32_t business, uint32_t node,
+	uint32_t allocator, uint64_t account, uint64_t stamp)
+{
+	put_prefix(text, '2', business, node, allocator, account);
+	text[11] = '0';
+	put_digits(text + 12, 20, stamp);
+}
+
+static bool
+parse_stamp_1(const char *text, uint64_t *stamp)
+{
+	uint64_t ms, sequence;
+
+	if (!hb_beijing_time_parse(text + 11, &ms) || !get_digits(text + 28, 4, &sequence))
+		return false;
+	*stamp = ms << STAMP_SEQUENCE_BITS | sequence;
+	return true;
+}
+
+static bool
+parse_stamp_2(const char *text, uint64_t *stamp)
+{
+	uint64_t high, low;
+
+	/* Two halves, so that nothing wraps. */
+	if (text[11] != '0' || !get_digits(text + 12, 10, &high) ||
+		!get_digits(text + 22, 10, &low) ||
+		__builtin_mul_overflow(high, UINT64_C(10000000000), stamp) ||
+		__builtin_add_overflow(*stamp, low, stamp))
+		return false;
+	return hb_stamp_sequence(*stamp) <= STAMP_SEQUENCE_MAX &&
+	       hb_stamp_ms(*stamp) >= STAMP_MS_MIN && hb_stamp_ms(*stamp) <= STAMP_MS_MAX;
 }
 
 bool
 hb_order_number_parse(const char *text, struct hb_order_number *number)
 {
-	uint64_t business, version, node, allocator, user, ms, sequence;
+	uint64_t business, version, node, allocator, user, stamp;
 
 	if (strnlen(text, HB_ORDER_NUMBER_LENGTH + 1) != HB_ORDER_NUMBER_LENGTH)
 		return false;
 	if (!get_digits(text, 2, &business) || !get_digits(text + 2, 1, &version) ||
 		!get_digits(text + 3, 2, &node) || !get_digits(text + 5, 2, &allocator) ||
-		!get_digits(text + 7, 4, &user) || !get_digits(text + 28, 4, &sequence))
+		!get_digits(text + 7, 4, &user))
 		return false;
-	if (business < 10 || version != 1 || allocator >= HB_PARTITION_COUNT)
+	if (business < 10 || allocator >= HB_PARTITION_COUNT)
 		return false;
-	if (!hb_beijing_time_parse(text + 11, &ms))
+	if (version == 1 ? !parse_stamp_1(text, &stamp)
+			 : version != 2 || !parse_stamp_2(text, &stamp))
 		return false;
 	number->business = (uint32_t)business;
 	number->version = (uint32_t)version;
 	number->node = (uint32_t)node;
 	number->allocator = (uint32_t)allocator;
 	number->user_digits = (uint32_t)user;
-	number->stamp = ms << STAMP_SEQUENCE_BITS | sequence;
+	number->stamp = stamp;
 	return true;
 }

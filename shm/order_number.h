@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * Order numbers, version 1: 32 decimal digits.
+ * Order numbers: 32 decimal digits, in two versions that say the same.
  *
- *   2 business | 1 version | 2 node | 2 allocator | 4 user | 17 time | 4 sequence
+ *   v1: 2 business | version 1 | 2 node | 2 allocator | 4 user | 17 time | 4 sequence
+ *   v2: 2 business | version 2 | 2 node | 2 allocator | 4 user | 1 zero | 20 stamp
+ *
+ * Version 2 is made without a calendar: its last 20 digits are the stamp itself, one number of
+ * time and sequence like a snowflake id, and numbers of one kind sort by age as texts. The ledger's
+ * rows carry version 1; both name the same order, and the version digit keeps them apart.
  *
  * The allocator is the partition that made the number; the user digits are the account's hash
  * (shm/ids.h), and table = user digits mod 16; the time is yyyyMMddHHmmssSSS in Beijing. State
@@ -48,15 +53,21 @@ hb_stamp_sequence(uint64_t stamp)
  */
 uint64_t hb_stamp_next(uint64_t last, uint64_t now_ms);
 
-/** Write the number of an account's order; NUL terminated. */
+/** Write the number of an account's order, version 1; NUL terminated. */
 void hb_order_number_format(char text[HB_ORDER_NUMBER_LENGTH + 1], uint32_t business, uint32_t node,
 	uint32_t allocator, uint64_t account, uint64_t stamp);
 
-/** Parse and check every field. @return true when it is a number of version 1. */
+/** The same order's number in version 2. */
+void hb_order_number_format_2(char text[HB_ORDER_NUMBER_LENGTH + 1], uint32_t business,
+	uint32_t node, uint32_t allocator, uint64_t account, uint64_t stamp);
+
+/** Parse and check every field. @return true when it is a number of version 1 or 2. */
 bool hb_order_number_parse(const char *text, struct hb_order_number *number);
 
 /** yyyyMMddHHmmssSSS in Beijing (UTC+8), 17 digits, NUL terminated. Years 1970..9999. */
 void hb_beijing_time_format(char text[18], uint64_t unix_ms);
 bool hb_beijing_time_parse(const char *text, uint64_t *unix_ms);
+/** The day in Beijing as a number, yyyymmdd. */
+uint32_t hb_beijing_day(uint64_t unix_ms);
 
 #endif

@@ -172,9 +172,12 @@ struct hb_record_order_update {
 	uint32_t reason;
 	uint64_t operator_id;
 	uint8_t channel_reference[48];
+	uint16_t business; /* of the order */
+	uint16_t channel;  /* of the order from this step on */
+	uint8_t reserved[4];
 	struct hb_idempotency idempotency;
 };
-_Static_assert(sizeof(struct hb_record_order_update) == 136, "ORDER_UPDATE");
+_Static_assert(sizeof(struct hb_record_order_update) == 144, "ORDER_UPDATE");
 
 struct hb_record_order_load {
 	struct hb_record head;
@@ -279,6 +282,15 @@ enum hb_hold_reason {
 	HB_HOLD_CHANNEL_REFUND = 3,
 };
 
+/** The business of the order that a HOLD makes; 0 for reasons that make none. */
+static inline uint32_t
+hb_hold_business(uint32_t reason)
+{
+	if (reason == HB_HOLD_WITHDRAWAL)
+		return HB_BUSINESS_WITHDRAWAL;
+	return reason == HB_HOLD_CHANNEL_REFUND ? HB_BUSINESS_REFUND : 0;
+}
+
 /* HOLD: available -> frozen, with exactly one exit: POST, VOID or taken over by a packet. */
 struct hb_record_hold {
 	struct hb_record head;
@@ -294,7 +306,10 @@ struct hb_record_hold {
 };
 _Static_assert(sizeof(struct hb_record_hold) == 120, "HOLD");
 
-/* POST: frozen -> clearing(channel) less fee -> fees. VOID: frozen -> available. */
+/*
+ * POST: frozen -> clearing(channel) less fee -> fees; the order is done. VOID: frozen -> available;
+ * reason 0 = the deadline passed.
+ */
 struct hb_record_hold_exit {
 	struct hb_record head;
 	uint64_t hold_id;
@@ -303,7 +318,8 @@ struct hb_record_hold_exit {
 	int64_t fee_fen;
 	uint64_t order_stamp;
 	uint16_t channel;
-	uint16_t reserved;
+	uint8_t business;    /* of the order: enum hb_business */
+	uint8_t state_after; /* of the order: enum hb_order_state */
 	uint32_t reason;
 	struct hb_idempotency idempotency;
 };
@@ -337,7 +353,7 @@ struct hb_record_refund {
 };
 _Static_assert(sizeof(struct hb_record_refund) == 112, "REFUND");
 
-/* Balanced: `from` and `to` differ by kind; maker and checker are different people. */
+/* One of both is a system account at least; maker and checker are different people. */
 struct hb_record_adjust {
 	struct hb_record head;
 	uint64_t from;
@@ -353,10 +369,16 @@ struct hb_record_adjust {
 };
 _Static_assert(sizeof(struct hb_record_adjust) == 120, "ADJUST");
 
+enum hb_object_kind {
+	HB_OBJECT_PACKET = 1,
+	HB_OBJECT_HOLD = 2,
+	HB_OBJECT_ORDER = 3,
+};
+
 struct hb_record_evict {
 	struct hb_record head;
-	uint64_t object; /* packet, hold or order stamp */
-	uint32_t object_kind;
+	uint64_t object;      /* packet, hold or order stamp */
+	uint32_t object_kind; /* enum hb_object_kind */
 	uint32_t reserved;
 };
 _Static_assert(sizeof(struct hb_record_evict) == 48, "EVICT");

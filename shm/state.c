@@ -21,6 +21,7 @@ capacity_sane(const struct hb_capacity *c)
 	return hb_is_power_of_two(c->accounts) && hb_is_power_of_two(c->packets) &&
 	       hb_is_power_of_two(c->arena_bytes) && hb_is_power_of_two(c->windows) &&
 	       hb_is_power_of_two(c->orders) && hb_is_power_of_two(c->idempotency) &&
+	       hb_is_power_of_two(c->holds) && c->holds <= UINT32_MAX / 2 &&
 	       c->idempotency <= UINT32_MAX / 2 &&
 	       c->arena_bytes / HBI_ARENA_UNIT_BYTES <= UINT32_MAX;
 }
@@ -48,6 +49,8 @@ partition_layout(struct hb_partition *p, uint8_t *base, const struct hb_capacity
 	p->windows = place(base, &offset, c->windows * sizeof(*p->windows));
 	p->orders = place(base, &offset, c->orders * sizeof(*p->orders));
 	p->idempotency = place(base, &offset, c->idempotency * sizeof(*p->idempotency));
+	p->holds = place(base, &offset, c->holds * sizeof(*p->holds));
+	p->arena_free = place(base, &offset, HBI_ARENA_CLASSES * sizeof(*p->arena_free));
 	p->idempotency_index =
 		place(base, &offset, 2 * c->idempotency * sizeof(*p->idempotency_index));
 	return offset;
@@ -215,18 +218,11 @@ hbi_claim_index_slots(uint32_t count)
 	return count <= HB_CLAIMS_LINEAR_MAX ? 0 : (uint32_t)hb_power_of_two_ceil(2ull * count);
 }
 
-static uint64_t
-claim_bytes(uint32_t count)
+uint64_t
+hbi_claim_bytes(uint32_t count)
 {
 	return (uint64_t)count * sizeof(struct hb_claim) +
 	       (uint64_t)hbi_claim_index_slots(count) * sizeof(uint32_t);
-}
-
-uint64_t
-hbi_packet_block_units(uint32_t count, uint8_t greeting_length)
-{
-	return hb_round_up(claim_bytes(count) + greeting_length, HBI_ARENA_UNIT_BYTES) /
-	       HBI_ARENA_UNIT_BYTES;
 }
 
 uint32_t *
@@ -238,7 +234,7 @@ hbi_claim_index(const struct hb_partition *p, const struct hb_packet *packet)
 uint8_t *
 hbi_packet_greeting(const struct hb_partition *p, const struct hb_packet *packet)
 {
-	return (uint8_t *)hb_packet_claims(p, packet) + claim_bytes(packet->count);
+	return (uint8_t *)hb_packet_claims(p, packet) + hbi_claim_bytes(packet->count);
 }
 
 const uint8_t *
@@ -308,41 +304,6 @@ hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint32_t c
 	index[i] = claim + 1;
 }
 
-static struct hb_order *
-order_slot(const struct hb_partition *p, uint64_t stamp)
-{
-	uint64_t mask = p->capacity.orders - 1;
-	uint64_t i = hb_mix64(stamp) & mask;
-
-	while (p->orders[i].stamp != stamp && p->orders[i].stamp != 0)
-		i = (i + 1) & mask;
-	return &p->orders[i];
-}
-
-struct hb_order *
-hb_order_find(const struct hb_partition *p, uint64_t stamp)
-{
-	struct hb_order *slot;
-
-	if (stamp == 0)
-		return NULL;
-	slot = order_slot(p, stamp);
-	return slot->stamp == stamp ? slot : NULL;
-}
-
-struct hb_order *
-hbi_order_insert(struct hb_partition *p, uint64_t stamp)
-{
-	struct hb_order *slot = order_slot(p, stamp);
-
-	HB_ASSERT(stamp != 0);
-	HB_ASSERT(slot->stamp == 0);
-	HB_ASSERT(p->head->order_count + 1 < p->capacity.orders);
-	slot->stamp = stamp;
-	p->head->order_count++;
-	return slot;
-}
-
 uint64_t
 hbi_packet_hash(const struct hb_packet *packet)
 {
@@ -369,7 +330,10 @@ hbi_token_use_hash(const struct hb_token_use *use, uint64_t user)
 uint64_t
 hbi_order_hash(const struct hb_order *order)
 {
-	return hb_mix64(order->stamp ^ hb_mix64((uint64_t)order->settled_fen + order->state));
+	return hb_mix64(order->stamp ^
+			hb_mix64((uint64_t)order->settled_fen + order->state +
+				 ((uint64_t)order->attempt << 48)) ^
+			hb_mix64((uint64_t)order->refunded_fen));
 }
 
 uint64_t

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * The state of the 16 partitions in memory: accounts, packets with their claims, token windows,
- * open orders, idempotency keys.
+ * The state of the 16 partitions in memory: accounts, packets with their claims, holds, token
+ * windows, orders, idempotency keys.
  *
  * One owner per partition: the lcore it is mapped to, or the thread that replays. No locks and no
  * atomics; nobody else maps the segment. `apply` is the only writer (shm/engine.h). All places are
  * offsets or indexes. Capacities are fixed when the segment is made and recorded in it; "full" is
- * answered before anything changes.
+ * answered before anything changes. Packets, holds and orders that are over are forgotten by EVICT
+ * records (shm/evict.c); their ids and stamps never come again, so absence never means "new".
  *
  * If the owner dies here: the memory is thrown away and built anew from snapshot and journal.
  */
@@ -31,6 +32,7 @@ struct hb_capacity {
 	uint64_t windows;     /* token window slots; a quarter stays free */
 	uint64_t orders;      /* order slots; a quarter stays free */
 	uint64_t idempotency; /* keys kept */
+	uint64_t holds;	      /* holds in memory */
 };
 #define HB_CAPACITY_DEFAULT                                                                        \
 	((struct hb_capacity){.accounts = 1 << 19,                                                 \
@@ -38,7 +40,11 @@ struct hb_capacity {
 		.arena_bytes = UINT64_C(1) << 27,                                                  \
 		.windows = 1 << 19,                                                                \
 		.orders = 1 << 17,                                                                 \
-		.idempotency = 1 << 17})
+		.idempotency = 1 << 17,                                                            \
+		.holds = 1 << 16})
+
+/* Reasons whose holds are counted per day: withdrawal, refund through a channel. */
+#define HB_HOLD_DAY_REASONS 2
 
 struct hb_account {
 	uint64_t id; /* 0 = free slot */
@@ -47,7 +53,12 @@ struct hb_account {
 	uint64_t version; /* counts changes */
 	uint8_t kind;	  /* enum hb_account_kind */
 	uint8_t barred;	  /* debits refused */
-	uint8_t reserved[30];
+	/* What was held on `day` and not given back, by reason: hbi_day_index. */
+	uint16_t day_count[HB_HOLD_DAY_REASONS];
+	uint16_t reserved0;
+	int64_t day_fen[HB_HOLD_DAY_REASONS];
+	uint32_t day; /* Beijing yyyymmdd, 0 = never */
+	uint32_t reserved1;
 };
 _Static_assert(sizeof(struct hb_account) == 64, "account");
 
@@ -80,7 +91,8 @@ struct hb_packet {
 	uint32_t expanded_count; /* shares drawn so far */
 	uint32_t article;
 	uint8_t greeting_length;
-	uint8_t reserved[15];
+	uint8_t reserved[7];
+	uint64_t final_sequence; /* core sequence of the record that ended it, 0 = open */
 	uint8_t seed[32];
 };
 _Static_assert(sizeof(struct hb_packet) == 192, "packet");
@@ -113,9 +125,37 @@ struct hb_order {
 	uint16_t channel;
 	uint32_t product;
 	uint8_t state; /* enum hb_order_state */
-	uint8_t reserved[7];
+	uint8_t reserved;
+	uint16_t attempt; /* of sending it to a channel, 0 = never sent */
+	uint32_t ended_s; /* Unix seconds, 0 = not in a final state */
+	int64_t refunded_fen;
+	uint64_t final_sequence; /* core sequence of the record that ended it */
 };
-_Static_assert(sizeof(struct hb_order) == 64, "order");
+_Static_assert(sizeof(struct hb_order) == 80, "order");
+/* Snapshots of content 0 have orders without the last two fields. */
+#define HB_ORDER_BYTES_0 64
+
+enum hb_hold_state {
+	HB_HOLD_OPEN = 1,
+	HB_HOLD_POSTED = 2,
+	HB_HOLD_VOIDED = 3,
+};
+
+/* Money between an account and a channel. Its slot is its id's counter, like a packet's. */
+struct hb_hold {
+	uint64_t id; /* 0 = free slot */
+	uint64_t account;
+	int64_t amount_fen;
+	uint64_t deadline_ms;
+	uint64_t order_stamp;
+	uint64_t ended_ms;	 /* Unix ms of its exit, 0 = open */
+	uint64_t final_sequence; /* core sequence of its exit */
+	uint32_t day;		 /* Beijing yyyymmdd that counts it */
+	uint8_t reason;		 /* enum hb_hold_reason */
+	uint8_t state;		 /* enum hb_hold_state */
+	uint8_t reserved[2];
+};
+_Static_assert(sizeof(struct hb_hold) == 64, "hold");
 
 struct hb_idempotency_entry {
 	uint8_t key[16];
@@ -126,6 +166,9 @@ struct hb_idempotency_entry {
 	uint8_t reserved[7];
 };
 _Static_assert(sizeof(struct hb_idempotency_entry) == 48, "idempotency entry");
+
+/* What a snapshot holds: 0 the first version, 2 with holds and the longer order. */
+#define HB_STATE_CONTENT 2
 
 /* Numbers of a partition; part of snapshots as a whole. */
 struct hb_partition_head {
@@ -146,7 +189,12 @@ struct hb_partition_head {
 	int64_t open_packets_fen; /* sum of left over this partition's packets */
 	uint64_t balance_hash;	  /* over the accounts here as they stand: for the memory audit */
 	uint64_t grab_count;
-	uint64_t reserved[15];
+	uint64_t hold_count;
+	uint64_t arena_live;	/* units of 16 bytes in blocks of packets */
+	uint64_t content;	/* of a snapshot: HB_STATE_CONTENT; 0 = first version */
+	int64_t open_holds_fen; /* sum over this partition's open holds */
+	uint64_t evict_count;
+	uint64_t reserved[10];
 	uint64_t sent_count[HB_PARTITION_COUNT];
 	uint64_t sent_fen[HB_PARTITION_COUNT];
 	uint64_t applied_count[HB_PARTITION_COUNT];
@@ -166,6 +214,8 @@ struct hb_partition {
 	struct hb_window *windows;
 	struct hb_order *orders;
 	struct hb_idempotency_entry *idempotency;
+	struct hb_hold *holds;
+	uint32_t *arena_free;	     /* per size class: first free block + 1, see arena.c */
 	uint32_t *idempotency_index; /* 2 * capacity slots: (entry mod capacity) + 1 */
 	struct hb_audit {	     /* of the running audit pass, see hb_audit_step */
 		uint64_t cursor;     /* next slot to add */
@@ -205,13 +255,14 @@ struct hb_claim *hb_claim_find(
 	const struct hb_partition *p, const struct hb_packet *packet, uint64_t user);
 struct hb_window *hb_window_find(const struct hb_partition *p, uint64_t token_id, uint64_t user);
 struct hb_order *hb_order_find(const struct hb_partition *p, uint64_t stamp);
+struct hb_hold *hb_hold_find(const struct hb_partition *p, uint64_t hold);
 struct hb_idempotency_entry *hb_idempotency_find(
 	const struct hb_partition *p, const uint8_t key[16]);
 
 /**
  * Write or read the content of a partition for a snapshot, independent of capacities:
  * head, then accounts, packets with claims and greeting, windows, orders, idempotency entries,
- * each table as u64 count and entries (docs/journal-format.md).
+ * holds, each table as u64 count and entries (docs/journal-format.md).
  * The callback moves exactly `bytes` bytes and returns 0 or -errno, which ends the walk.
  * @return 0, the callback's error, -EPROTO (damaged content) or -ENOSPC (capacity too small)
  */

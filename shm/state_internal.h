@@ -58,8 +58,20 @@ struct hb_account *hbi_account_get(struct hb_partition *p, uint64_t account, uin
 void hbi_account_change(struct hb_partition *p, struct hb_account *account, int64_t available_fen,
 	int64_t frozen_fen);
 
-/** Units of 16 bytes that a packet's block takes. */
+/* arena.c: blocks by size class. */
+#define HBI_ARENA_CLASSES 192
+
+/** Units of 16 bytes that a packet's block takes: its class's size. */
 uint64_t hbi_packet_block_units(uint32_t count, uint8_t greeting_length);
+/** Is there a block for such a packet? */
+bool hbi_arena_room(const struct hb_partition *p, uint32_t count, uint8_t greeting_length);
+/** Take a block of zeros; asserts that there is one. @return its first unit */
+uint32_t hbi_arena_take(struct hb_partition *p, uint32_t count, uint8_t greeting_length);
+/** Give a packet's block back. */
+void hbi_arena_give(struct hb_partition *p, const struct hb_packet *packet);
+
+/** Bytes of the claims and their index. */
+uint64_t hbi_claim_bytes(uint32_t count);
 /** Slots of the claim index, 0 for small packets. */
 uint32_t hbi_claim_index_slots(uint32_t count);
 uint32_t *hbi_claim_index(const struct hb_partition *p, const struct hb_packet *packet);
@@ -86,6 +98,35 @@ void hbi_idempotency_keep(struct hb_partition *p, const struct hb_idempotency *i
 	uint8_t record_type, uint64_t result, uint64_t time_ns);
 void hbi_idempotency_index_add(struct hb_partition *p, uint64_t number);
 
+/* orders.c */
 struct hb_order *hbi_order_insert(struct hb_partition *p, uint64_t stamp);
+void hbi_order_delete(struct hb_partition *p, struct hb_order *order);
+bool hbi_order_room(const struct hb_partition *p);
+bool hbi_order_final(const struct hb_order *order);
+
+/* Who may take an order from one state to another. */
+enum hbi_step_by {
+	HBI_BY_UPDATE,
+	HBI_BY_CREDIT,
+	HBI_BY_POST,
+	HBI_BY_VOID,
+};
+bool hbi_step_allowed(const struct hb_order *order, uint8_t state_after, enum hbi_step_by by);
+/** The state a VOID leaves the order in: invalid when it was never sent, else failed. */
+uint8_t hbi_void_state(const struct hb_order *order);
+
+/* holds.c */
+
+/** The next counter with a free slot, at most HB_ID_SKIP_MAX ahead. @return 0 when there is none */
+uint64_t hbi_packet_counter_next(const struct hb_partition *p);
+uint64_t hbi_hold_counter_next(const struct hb_partition *p);
+/** HOLD_GONE or HOLD_UNKNOWN for a hold that is not in memory. */
+enum hb_status hbi_hold_absent(const struct hb_partition *p, uint64_t hold);
+/** Index of a reason in an account's counters of the day, or -1 when it is not counted. */
+int hbi_day_index(uint32_t reason);
+/** Count a hold, or with `sign` -1 take it back if its day is still the account's. */
+void hbi_day_add(struct hb_partition *p, struct hb_account *account, const struct hb_hold *hold,
+	int64_t sign);
+uint64_t hbi_hold_hash(const struct hb_hold *hold);
 
 #endif

@@ -46,13 +46,24 @@ save_packet(struct stream *s, const struct hb_partition *p, struct hb_packet *pa
 	move(s, hbi_packet_greeting(p, packet), packet->greeting_length);
 }
 
+static void
+save_holds(struct stream *s, const struct hb_partition *p)
+{
+	move(s, &p->head->hold_count, sizeof(uint64_t));
+	for (uint64_t i = 0; i < p->capacity.holds && s->error == 0; i++)
+		if (p->holds[i].id != 0)
+			move(s, &p->holds[i], sizeof(p->holds[i]));
+}
+
 int
 hb_state_save(const struct hb_partition *p, hb_state_io_fn *write, void *context)
 {
 	struct stream s = {.move = write, .context = context};
 	uint64_t keys = p->head->idempotency_next - p->head->idempotency_first;
+	struct hb_partition_head head = *p->head;
 
-	move(&s, p->head, sizeof(*p->head));
+	head.content = HB_STATE_CONTENT;
+	move(&s, &head, sizeof(head));
 	move(&s, &p->head->account_count, sizeof(uint64_t));
 	for (uint64_t i = 0; i < p->capacity.accounts && s.error == 0; i++)
 		if (p->accounts[i].id != 0)
@@ -73,6 +84,7 @@ hb_state_save(const struct hb_partition *p, hb_state_io_fn *write, void *context
 	for (uint64_t n = p->head->idempotency_first; n < p->head->idempotency_next; n++)
 		move(&s, &p->idempotency[n & (p->capacity.idempotency - 1)],
 			sizeof(p->idempotency[0]));
+	save_holds(&s, p);
 	return s.error;
 }
 
@@ -106,10 +118,9 @@ packet_sane(const struct hb_partition *p, const struct hb_packet *packet)
 }
 
 static void
-load_packet(struct stream *s, struct hb_partition *p)
+load_packet(struct stream *s, struct hb_partition *p, const struct hb_partition_head *head)
 {
 	struct hb_packet packet, *slot;
-	uint64_t units;
 
 	move(s, &packet, sizeof(packet));
 	if (s->error != 0)
@@ -119,14 +130,13 @@ load_packet(struct stream *s, struct hb_partition *p)
 		s->error = -EPROTO;
 		return;
 	}
-	units = hbi_packet_block_units(packet.count, packet.greeting_length);
-	if (slot->id != 0 ||
-		(p->head->arena_used + units) * HBI_ARENA_UNIT_BYTES > p->capacity.arena_bytes) {
+	if (slot->id != 0 || !hbi_arena_room(p, packet.count, packet.greeting_length)) {
 		s->error = -ENOSPC;
 		return;
 	}
-	packet.block = (uint32_t)p->head->arena_used;
-	p->head->arena_used += units;
+	packet.block = hbi_arena_take(p, packet.count, packet.greeting_length);
+	if (head->content == 0 && packet.state != HB_PACKET_OPEN)
+		packet.final_sequence = head->core_sequence;
 	*slot = packet;
 	move(s, hb_packet_claims(p, slot), packet.count * sizeof(struct hb_claim));
 	move(s, hbi_packet_greeting(p, slot), packet.greeting_length);
@@ -158,9 +168,13 @@ load_orders(struct stream *s, struct hb_partition *p, const struct hb_partition_
 		read_count(s, head->order_count, p->capacity.orders - p->capacity.orders / 4);
 
 	for (uint64_t n = 0; n < count && s->error == 0; n++) {
-		struct hb_order order;
+		struct hb_order order = {0};
 
-		move(s, &order, sizeof(order));
+		move(s, &order, head->content == 0 ? HB_ORDER_BYTES_0 : sizeof(order));
+		if (head->content == 0 && hbi_order_final(&order)) {
+			order.final_sequence = head->core_sequence;
+			order.ended_s = (uint32_t)(head->time_ns / UINT64_C(1000000000));
+		}
 		if (s->error == 0 && (order.stamp == 0 || hb_order_find(p, order.stamp) != NULL))
 			s->error = -EPROTO;
 		if (s->error == 0)
@@ -182,6 +196,30 @@ load_idempotency(struct stream *s, struct hb_partition *p, const struct hb_parti
 	}
 }
 
+/* Content 0 has no holds, and no count of them. */
+static void
+load_holds(struct stream *s, struct hb_partition *p, const struct hb_partition_head *head)
+{
+	uint64_t count =
+		head->content == 0 ? 0 : read_count(s, head->hold_count, p->capacity.holds);
+
+	for (uint64_t n = 0; n < count && s->error == 0; n++) {
+		struct hb_hold hold, *slot;
+
+		move(s, &hold, sizeof(hold));
+		if (s->error != 0)
+			return;
+		slot = &p->holds[(hold.id & HB_ID_COUNTER_MASK) & (p->capacity.holds - 1)];
+		if (hb_id_kind(hold.id) != HB_ID_HOLD || hb_partition_of(hold.id) != p->number ||
+			slot->id == hold.id)
+			s->error = -EPROTO;
+		else if (slot->id != 0)
+			s->error = -ENOSPC;
+		else
+			*slot = hold;
+	}
+}
+
 int
 hb_state_load(struct hb_partition *p, hb_state_io_fn *read, void *context)
 {
@@ -191,19 +229,24 @@ hb_state_load(struct hb_partition *p, hb_state_io_fn *read, void *context)
 
 	HB_ASSERT(p->head->core_sequence == 0);
 	move(&s, &head, sizeof(head));
+	if (s.error == 0 && head.content != 0 && head.content != HB_STATE_CONTENT)
+		s.error = -EPROTO;
 	if (s.error != 0)
 		return s.error;
 	load_accounts(&s, p, &head);
 	packets = read_count(&s, head.packet_count, p->capacity.packets);
 	for (uint64_t n = 0; n < packets && s.error == 0; n++)
-		load_packet(&s, p);
+		load_packet(&s, p, &head);
 	load_windows(&s, p, &head);
 	load_orders(&s, p, &head);
 	load_idempotency(&s, p, &head);
+	load_holds(&s, p, &head);
 	if (s.error != 0)
 		return s.error;
 	/* Places in tables are this process's own; everything else is as it was saved. */
 	head.arena_used = p->head->arena_used;
+	head.arena_live = p->head->arena_live;
+	head.content = HB_STATE_CONTENT;
 	head.window_sweep &= p->capacity.windows - 1;
 	*p->head = head;
 	return 0;

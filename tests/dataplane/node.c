@@ -35,7 +35,8 @@ static const struct hb_capacity capacity = {.accounts = 4096,
 	.arena_bytes = 1 << 20,
 	.windows = 4096,
 	.orders = 4096,
-	.idempotency = 4096};
+	.idempotency = 4096,
+	.holds = 1024};
 
 /* One connection's life of the fake persist. */
 struct session {
@@ -90,9 +91,12 @@ commit(struct session *s)
 	if (atomic_load(&s->persist->die))
 		return false; /* killed between writing and moving the tails */
 	atomic_store(&s->rings->committed_seq, s->persist->seq);
-	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
+	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++) {
+		atomic_store(&s->rings->applied[p],
+			s->persist->replayed.partition[p].head->core_sequence);
 		if (bytes[p] > 0)
 			hb_ring_consume(&s->ring[p], bytes[p]);
+	}
 	atomic_thread_fence(memory_order_seq_cst);
 	for (uint32_t i = 0; i < s->lcore_count && any; i++)
 		if (atomic_load(&s->rings->lcore[i].waiting) != 0)
@@ -278,6 +282,8 @@ make_directories(struct node *node)
 		HB_PATH_DATAPLANE_SOCKET);
 }
 
+int64_t node_retention_s;
+
 void
 node_start(struct node *node, uint32_t lcores, uint32_t parked_max)
 {
@@ -290,6 +296,8 @@ node_start(struct node *node, uint32_t lcores, uint32_t parked_max)
 	node->config.dataplane_lcores = lcores;
 	node->config.dataplane_parked_max = parked_max;
 	node->config.dataplane_clients_max = 256;
+	if (node_retention_s != 0)
+		node->config.capacity_retention_s = node_retention_s;
 	node->setup.config = &node->config;
 	node->setup.front_uid = 65534;
 	node->setup.control_uid = getuid();

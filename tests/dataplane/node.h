@@ -43,6 +43,9 @@ struct node {
 	char error[HB_DATAPLANE_ERROR_MAX];
 };
 
+/** How long what is over stays in memory in nodes started from now on, seconds; 0 = the default. */
+extern int64_t node_retention_s;
+
 void node_start(struct node *node, uint32_t lcores, uint32_t parked_max);
 void node_stop(struct node *node);
 /** Remove the files of a node whose process died. */

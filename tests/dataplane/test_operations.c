@@ -199,6 +199,45 @@ what_is_left_of_a_packet_goes_back_at_its_deadline(void **state)
 	assert_int_equal(reply.head.amount_fen, share_fen);
 }
 
+static int
+setup_forgetful(void **state)
+{
+	node_retention_s = 1;
+	setup(state);
+	node_retention_s = 0;
+	return 0;
+}
+
+static void
+what_is_over_is_forgotten_and_a_hold_goes_back_at_its_deadline(void **state)
+{
+	struct hb_frame_hold hold;
+	struct hb_frame frame;
+	union reply reply;
+	uint64_t packet;
+
+	(void)state;
+	fund(control, SENDER, 100);
+	frame_begin(&hold, HB_OP_HOLD, sizeof(hold), SENDER, SENDER);
+	hold.amount_fen = 30;
+	hold.lifetime_s = 1;
+	hold.reason = HB_HOLD_WITHDRAWAL;
+	assert_int_equal(call(control, &hold, &reply), HB_STATUS_OK);
+	packet = send_packet(control, SENDER, 10, 1, 60);
+	grab_frame(&frame, packet, 2001);
+	assert_int_equal(call(control, &frame, &reply), HB_STATUS_OK);
+	assert_int_equal(balance(control, SENDER), 60);
+	for (int i = 0; i < 400 && balance(control, SENDER) != 90; i++)
+		usleep(10000);
+	assert_int_equal(balance(control, SENDER), 90);
+	assert_int_equal(counter(control, HB_COUNTER_HOLDS_VOIDED), 1);
+	for (int i = 0; i < 400 && call(control, &frame, &reply) == HB_STATUS_OK; i++)
+		usleep(10000);
+	assert_int_equal(reply.head.status, HB_STATUS_PACKET_GONE);
+	assert_true(counter(control, HB_COUNTER_EVICTIONS) >= 1);
+	assert_int_equal(balance(control, 2001), 10);
+}
+
 /* Give an account of the running dataplane a fen that no record gave it. */
 static bool
 corrupt_account(uint64_t account, int64_t available_fen)
@@ -265,6 +304,9 @@ main(void)
 		TEST(tokens_that_users_ask_for_are_taken_by_control_and_work),
 		TEST(a_mark_and_an_audit_of_every_partition_are_answered),
 		TEST(what_is_left_of_a_packet_goes_back_at_its_deadline),
+		cmocka_unit_test_setup_teardown(
+			what_is_over_is_forgotten_and_a_hold_goes_back_at_its_deadline,
+			setup_forgetful, teardown),
 		cmocka_unit_test(memory_that_was_changed_behind_the_engine_ends_the_process),
 #undef TEST
 	};

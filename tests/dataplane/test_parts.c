@@ -103,15 +103,17 @@ every_packet_comes_up_once_when_it_is_due_and_not_before(void **state)
 		/* some long past, some beyond one turn of the wheel */
 		packets[i].deadline_ms = (now_s - 20 + i * 37) * 1000 + i;
 	}
-	assert_int_equal(hb_deadlines_init(&deadlines, &p, now_s), 0);
+	assert_int_equal(hb_deadlines_init(&deadlines, &p, HB_OBJECT_PACKET, now_s), 0);
 	for (uint64_t s = now_s; s < now_s + 10000; s += s % 3 == 0 ? 1 : 2) {
-		const struct hb_packet *packet;
+		uint32_t slot;
 
-		while ((packet = hb_deadlines_take(&deadlines, &p, s)) != NULL) {
+		while ((slot = hb_deadlines_take(&deadlines, &p, s)) != HB_DEADLINE_NONE) {
+			const struct hb_packet *packet = &packets[slot];
+
 			assert_int_equal(packet->state, HB_PACKET_OPEN);
 			assert_true(packet->deadline_ms <= s * 1000);
 			assert_true(packet->deadline_ms + 3000 > s * 1000 || s == now_s);
-			packets[packet - packets].state = HB_PACKET_REFUNDED;
+			packets[slot].state = HB_PACKET_REFUNDED;
 			taken++;
 		}
 	}
@@ -132,10 +134,42 @@ after_a_pause_of_days_what_is_due_comes_at_once(void **state)
 
 	(void)state;
 	packets[0].deadline_ms = (now_s + 100) * 1000;
-	assert_int_equal(hb_deadlines_init(&deadlines, &p, now_s), 0);
-	assert_null(hb_deadlines_take(&deadlines, &p, now_s + 99));
-	assert_ptr_equal(hb_deadlines_take(&deadlines, &p, now_s + 86400 * 9), &packets[0]);
-	assert_null(hb_deadlines_take(&deadlines, &p, now_s + 86400 * 9));
+	assert_int_equal(hb_deadlines_init(&deadlines, &p, HB_OBJECT_PACKET, now_s), 0);
+	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 99), HB_DEADLINE_NONE);
+	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 86400 * 9), 0);
+	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 86400 * 9), HB_DEADLINE_NONE);
+	hb_deadlines_free(&deadlines);
+}
+
+/* A slot that is used again while its old entry is in a list would tie two lists together. */
+static void
+what_was_taken_out_never_comes_up(void **state)
+{
+	struct hb_partition_head head = {.packet_counter = 1};
+	struct hb_packet packets[4] = {{.id = 1, .state = HB_PACKET_OPEN},
+		{.id = 2, .state = HB_PACKET_OPEN}, {.id = 3, .state = HB_PACKET_OPEN}};
+	struct hb_partition p = {.head = &head, .packets = packets, .capacity.packets = 4};
+	uint64_t now_s = NOON / S;
+	struct hb_deadlines deadlines;
+
+	(void)state;
+	head.packet_counter = 3;
+	for (uint32_t i = 0; i < 3; i++)
+		packets[i].deadline_ms = (now_s + 100) * 1000;
+	assert_int_equal(hb_deadlines_init(&deadlines, &p, HB_OBJECT_PACKET, now_s), 0);
+	packets[1].state = HB_PACKET_SOLD_OUT;
+	assert_true(hb_deadlines_remove(&deadlines, &p, 1));
+	assert_true(hb_deadlines_remove(&deadlines, &p, 1));
+	packets[1] = (struct hb_packet){
+		.id = 6, .state = HB_PACKET_OPEN, .deadline_ms = (now_s + 300) * 1000};
+	hb_deadlines_add(&deadlines, &p, 1);
+	hb_deadlines_add(&deadlines, &p, 1);
+	assert_int_equal(deadlines.count, 3);
+	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 200), 2);
+	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 200), 0);
+	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 200), HB_DEADLINE_NONE);
+	assert_int_equal(hb_deadlines_take(&deadlines, &p, now_s + 301), 1);
+	assert_int_equal(deadlines.count, 0);
 	hb_deadlines_free(&deadlines);
 }
 
@@ -360,6 +394,7 @@ main(void)
 		cmocka_unit_test(a_full_parking_has_no_room),
 		cmocka_unit_test(every_packet_comes_up_once_when_it_is_due_and_not_before),
 		cmocka_unit_test(after_a_pause_of_days_what_is_due_comes_at_once),
+		cmocka_unit_test(what_was_taken_out_never_comes_up),
 		cmocka_unit_test(ledger_time_never_goes_back),
 		cmocka_unit_test(a_jump_stops_the_clock_until_it_is_confirmed),
 		cmocka_unit_test(a_late_discoverer_of_a_confirmed_jump_stops_nobody),

@@ -30,7 +30,7 @@ static void
 test_damaged_numbers_do_not_parse(void **unused)
 {
 	static const char *const bad[] = {"", "2110703", "2110703000120261123080000123004x",
-		"21107030001202611230800001230045", "21207030001202611230800001230045",
+		"21107030001202611230800001230045", "21307030001202611230800001230045",
 		"21107990001202611230800001230045", "211070300012026112308000012300456",
 		"21107030001202602300800001230045", "21107030001202611232500001230045"};
 	struct hb_order_number n;
@@ -108,12 +108,96 @@ test_accounts_spread_evenly_over_partitions(void **unused)
 		assert_in_range(count[i], 9600, 10400);
 }
 
+struct parts {
+	uint32_t business, node, allocator;
+	uint64_t account, stamp;
+};
+
+static struct parts
+random_parts(struct world *w)
+{
+	return (struct parts){.business = 10 + (uint32_t)(world_random(w) % 90),
+		.node = (uint32_t)(world_random(w) % 100),
+		.allocator = (uint32_t)(world_random(w) % HB_PARTITION_COUNT),
+		.account = 1 + world_random(w) % HB_ACCOUNT_MAX,
+		.stamp = (100000000000 + world_random(w) % 4000000000000) << 14 |
+			 world_random(w) % 10000};
+}
+
+static void
+check_parts(const char *text, uint32_t version, const struct parts *a)
+{
+	struct hb_order_number n;
+
+	assert_int_equal(strlen(text), HB_ORDER_NUMBER_LENGTH);
+	assert_true(hb_order_number_parse(text, &n));
+	assert_int_equal(n.version, version);
+	assert_int_equal(n.business, a->business);
+	assert_int_equal(n.node, a->node);
+	assert_int_equal(n.allocator, a->allocator);
+	assert_int_equal(n.user_digits, hb_account_digits(a->account));
+	assert_int_equal(n.stamp, a->stamp);
+}
+
+/* Both say all parts, so two orders that differ in one differ in both, and sort by age. */
+static void
+test_both_versions_say_the_same_parts_and_never_meet(void **unused)
+{
+	uint64_t seed = (uint64_t)time(NULL);
+	struct world *w = test_calloc(1, sizeof(*w));
+
+	(void)unused;
+	printf("seed %lu\n", (unsigned long)seed);
+	w->random = seed;
+	for (int i = 0; i < 50000; i++) {
+		struct parts a = random_parts(w), b = a;
+		char one[HB_ORDER_NUMBER_LENGTH + 1], two[HB_ORDER_NUMBER_LENGTH + 1];
+		char later[HB_ORDER_NUMBER_LENGTH + 1];
+
+		hb_order_number_format(one, a.business, a.node, a.allocator, a.account, a.stamp);
+		hb_order_number_format_2(two, a.business, a.node, a.allocator, a.account, a.stamp);
+		check_parts(one, 1, &a);
+		check_parts(two, 2, &a);
+		assert_string_not_equal(one, two);
+		b.stamp = hb_stamp_next(a.stamp, hb_stamp_ms(a.stamp) + world_random(w) % 3);
+		hb_order_number_format_2(
+			later, b.business, b.node, b.allocator, b.account, b.stamp);
+		assert_true(strcmp(two, later) < 0);
+		check_parts(later, 2, &b);
+	}
+	test_free(w);
+}
+
+static void
+test_damaged_numbers_of_version_2_do_not_parse(void **unused)
+{
+	static const char *const bad[] = {
+		"21207030001100029415702530031661",  /* the reserved zero is a one */
+		"21207030001099999999999999999999",  /* more than 64 bits */
+		"21207030001000000000000000000001",  /* 1970 */
+		"21207030001000029415702530047999x", /* too long */
+		"212070300010000294157025300x1661",
+	};
+	char text[HB_ORDER_NUMBER_LENGTH + 1];
+	struct hb_order_number n;
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_false(hb_order_number_parse(bad[i], &n));
+	hb_order_number_format_2(text, 21, 7, 3, 1001, UINT64_C(1795392000123) << 14 | 9999);
+	assert_true(hb_order_number_parse(text, &n));
+	hb_order_number_format_2(text, 21, 7, 3, 1001, UINT64_C(1795392000123) << 14 | 10000);
+	assert_false(hb_order_number_parse(text, &n));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_number_is_32_digits_and_decodes_to_its_parts),
 		cmocka_unit_test(test_damaged_numbers_do_not_parse),
+		cmocka_unit_test(test_both_versions_say_the_same_parts_and_never_meet),
+		cmocka_unit_test(test_damaged_numbers_of_version_2_do_not_parse),
 		cmocka_unit_test(test_stamps_never_repeat_when_the_clock_steps),
 		cmocka_unit_test(test_a_full_millisecond_runs_ahead_until_the_bound),
 		cmocka_unit_test(test_beijing_time_goes_there_and_back),

@@ -15,7 +15,8 @@ world_open(struct world *w)
 		.arena_bytes = 1 << 22,
 		.windows = 4096,
 		.orders = 4096,
-		.idempotency = 1024};
+		.idempotency = 1024,
+		.holds = 1024};
 
 	memset(w, 0, sizeof(*w));
 	assert_int_equal(hb_state_create(&w->state, &capacity, 7), 0);
@@ -179,6 +180,152 @@ world_grab(struct world *w, uint64_t packet, uint64_t user, uint64_t group)
 	return world_ask(w, &f);
 }
 
+enum hb_status
+world_hold(struct world *w, uint64_t account, int64_t amount_fen, uint64_t *hold)
+{
+	struct hb_frame_hold f = {.head = {.operation = HB_OP_HOLD,
+					  .length = sizeof(f),
+					  .target = account,
+					  .user = account},
+		.amount_fen = amount_fen,
+		.lifetime_s = w->hold_lifetime_s,
+		.reason = HB_HOLD_WITHDRAWAL};
+	enum hb_status status = world_ask(w, &f);
+
+	*hold = w->reply.head.id;
+	return status;
+}
+
+enum hb_status
+world_exit(struct world *w, uint8_t operation, uint64_t hold, int64_t amount_fen, int64_t fee_fen)
+{
+	struct hb_frame_hold_exit f = {
+		.head = {.operation = operation, .length = sizeof(f), .target = hold},
+		.amount_fen = amount_fen,
+		.fee_fen = fee_fen,
+		.reason = 7};
+
+	return world_ask(w, &f);
+}
+
+enum hb_status
+world_step(struct world *w, uint64_t account, uint64_t order_stamp, uint8_t before, uint8_t after,
+	uint16_t attempt)
+{
+	struct hb_frame_order_update f = {
+		.head = {.operation = HB_OP_ORDER_UPDATE, .length = sizeof(f), .target = account},
+		.order_stamp = order_stamp,
+		.state_before = before,
+		.state_after = after,
+		.attempt = attempt,
+		.channel = after == HB_ORDER_SENDING ? HB_SYSTEM_CLEARING_MANUAL : 0};
+
+	return world_ask(w, &f);
+}
+
+enum hb_status
+world_freeze(struct world *w, uint64_t account, bool freeze)
+{
+	struct hb_frame_account_freeze f = {
+		.head = {.operation = freeze ? HB_OP_ACCOUNT_FREEZE : HB_OP_ACCOUNT_UNFREEZE,
+			.length = sizeof(f),
+			.target = account},
+		.case_id = 1,
+		.operator_id = 2};
+
+	return world_ask(w, &f);
+}
+
+enum hb_status
+world_adjust(struct world *w, uint64_t from, uint64_t to, int64_t amount_fen)
+{
+	struct hb_frame_adjust f = {
+		.head = {.operation = HB_OP_ADJUST, .length = sizeof(f), .target = from},
+		.to = to,
+		.amount_fen = amount_fen,
+		.case_id = 3,
+		.maker_id = 4,
+		.checker_id = 5,
+		.reason = 6};
+
+	return world_ask(w, &f);
+}
+
+uint32_t
+world_evict(struct world *w, uint64_t retention_ms)
+{
+	_Alignas(8) uint8_t records[HB_DECISION_BYTES_MAX];
+	struct hb_decision decision = {.records = records, .reply = &w->reply.head};
+	uint32_t count = 0;
+
+	w->input.retention_ms = retention_ms;
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
+		struct hb_partition *p = &w->state.partition[i];
+		struct hb_evict_cursor cursor = {0};
+
+		w->input.applied_sequence = w->applied_nothing ? 0 : p->head->core_sequence;
+		while (cursor.passes < 1) {
+			if (!hb_decide_evict(p, &cursor, &w->input, &decision))
+				continue;
+			take_records(w, p, &decision);
+			count++;
+		}
+	}
+	return count;
+}
+
+uint32_t
+world_void_due(struct world *w)
+{
+	_Alignas(8) uint8_t records[HB_DECISION_BYTES_MAX];
+	struct hb_decision decision = {.records = records, .reply = &w->reply.head};
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
+		struct hb_partition *p = &w->state.partition[i];
+
+		for (uint64_t slot = 0; slot < p->capacity.holds; slot++) {
+			hb_decide_hold_due(p, p->holds[slot].id, &w->input, &decision);
+			take_records(w, p, &decision);
+			count += decision.record_count;
+		}
+	}
+	return count;
+}
+
+/* What of an account's money is in open packets and holds of its partition. */
+static int64_t
+bound_fen(const struct hb_partition *p, uint64_t account)
+{
+	int64_t sum = 0;
+
+	for (uint64_t i = 0; i < p->capacity.packets; i++)
+		if (p->packets[i].sender == account)
+			sum += p->packets[i].left_fen;
+	for (uint64_t i = 0; i < p->capacity.holds; i++)
+		if (p->holds[i].account == account && p->holds[i].state == HB_HOLD_OPEN)
+			sum += p->holds[i].amount_fen;
+	return sum;
+}
+
+void
+world_check_frozen(const struct world *w)
+{
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
+		const struct hb_partition *p = &w->state.partition[i];
+		int64_t frozen = 0;
+
+		for (uint64_t slot = 0; slot < p->capacity.accounts; slot++) {
+			const struct hb_account *a = &p->accounts[slot];
+
+			frozen += a->frozen_fen;
+			if (a->frozen_fen != 0)
+				assert_int_equal(a->frozen_fen, bound_fen(p, a->id));
+		}
+		assert_int_equal(frozen, p->head->open_packets_fen + p->head->open_holds_fen);
+	}
+}
+
 struct hb_frame
 world_grab_frame(struct world *w, uint64_t packet, uint64_t user, uint64_t group, uint32_t nth)
 {
@@ -267,6 +414,31 @@ check_same_packets(const struct hb_partition *a, const struct hb_partition *b)
 	}
 }
 
+static void
+check_same_orders_and_holds(const struct hb_partition *a, const struct hb_partition *b)
+{
+	assert_int_equal(a->head->order_count, b->head->order_count);
+	assert_int_equal(a->head->hold_count, b->head->hold_count);
+	assert_int_equal(a->head->hold_counter, b->head->hold_counter);
+	assert_int_equal(a->head->packet_counter, b->head->packet_counter);
+	assert_int_equal(a->head->open_holds_fen, b->head->open_holds_fen);
+	assert_int_equal(a->head->arena_live, b->head->arena_live);
+	for (uint64_t i = 0; i < a->capacity.orders; i++)
+		if (a->orders[i].stamp != 0) {
+			const struct hb_order *other = hb_order_find(b, a->orders[i].stamp);
+
+			assert_non_null(other);
+			assert_memory_equal(&a->orders[i], other, sizeof(*other));
+		}
+	for (uint64_t i = 0; i < a->capacity.holds; i++)
+		if (a->holds[i].id != 0) {
+			const struct hb_hold *other = hb_hold_find(b, a->holds[i].id);
+
+			assert_non_null(other);
+			assert_memory_equal(&a->holds[i], other, sizeof(*other));
+		}
+}
+
 void
 world_check_same(const struct hb_state *a, const struct hb_state *b)
 {
@@ -283,6 +455,7 @@ world_check_same(const struct hb_state *a, const struct hb_state *b)
 			p->head->applied_fen, q->head->applied_fen, sizeof(p->head->applied_fen));
 		check_same_accounts(p, q);
 		check_same_packets(p, q);
+		check_same_orders_and_holds(p, q);
 	}
 }
 

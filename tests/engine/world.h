@@ -36,10 +36,13 @@ struct world {
 	uint32_t waiting_count;
 	uint64_t random; /* state of world_random */
 	uint64_t token_counter;
+	bool applied_nothing;	  /* MySQL stands still */
+	uint32_t hold_lifetime_s; /* of world_hold; 0 = the default */
 	union {
 		struct hb_reply head;
 		struct hb_reply_detail detail;
 		struct hb_reply_order order;
+		struct hb_reply_hold hold;
 		uint8_t bytes[HB_REPLY_BYTES_MAX];
 	} reply;
 };
@@ -62,6 +65,22 @@ enum hb_status world_send(struct world *w, uint64_t sender, uint64_t group, int6
 enum hb_status world_grab(struct world *w, uint64_t packet, uint64_t user, uint64_t group);
 int64_t world_available(struct world *w, uint64_t account);
 int64_t world_frozen(struct world *w, uint64_t account);
+
+enum hb_status world_hold(struct world *w, uint64_t account, int64_t amount_fen, uint64_t *hold);
+/** POST or VOID. */
+enum hb_status world_exit(
+	struct world *w, uint8_t operation, uint64_t hold, int64_t amount_fen, int64_t fee_fen);
+/** ORDER_UPDATE; to SENDING through the manual channel. */
+enum hb_status world_step(struct world *w, uint64_t account, uint64_t order_stamp, uint8_t before,
+	uint8_t after, uint16_t attempt);
+enum hb_status world_freeze(struct world *w, uint64_t account, bool freeze);
+enum hb_status world_adjust(struct world *w, uint64_t from, uint64_t to, int64_t amount_fen);
+/** Forget what may be forgotten, a whole pass over every partition. @return how many objects */
+uint32_t world_evict(struct world *w, uint64_t retention_ms);
+/** Void the holds whose deadline has passed. @return how many */
+uint32_t world_void_due(struct world *w);
+/** Fail unless every account's frozen balance is its open packets and open holds. */
+void world_check_frozen(const struct world *w);
 
 /** A GRAB frame with a valid token and the sequence initial + nth. */
 struct hb_frame world_grab_frame(

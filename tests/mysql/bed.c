@@ -140,7 +140,8 @@ replace_state(struct bed *bed, uint32_t accounts)
 		.arena_bytes = (uint64_t)accounts << 10,
 		.windows = accounts,
 		.orders = accounts,
-		.idempotency = 1024};
+		.idempotency = 1024,
+		.holds = 1024};
 
 	hb_state_close(&bed->world.state);
 	assert_int_equal(hb_state_create(&bed->world.state, &capacity, 7), 0);

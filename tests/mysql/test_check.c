@@ -375,6 +375,55 @@ test_result_is_json(void **state)
 	free(text);
 }
 
+/* A withdrawal with all its steps; ends with POST or VOID, or stays open. */
+static void
+withdraw(uint64_t account, uint8_t operation)
+{
+	struct world *w = &bed.world;
+	uint64_t hold, stamp;
+
+	assert_int_equal(world_hold(w, account, 500, &hold), HB_STATUS_OK);
+	stamp = w->reply.head.order_stamp;
+	assert_int_equal(world_step(w, account, stamp, HB_ORDER_REQUESTED, HB_ORDER_APPROVED, 0),
+		HB_STATUS_OK);
+	assert_int_equal(world_step(w, account, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 1),
+		HB_STATUS_OK);
+	assert_int_equal(world_step(w, account, stamp, HB_ORDER_SENDING, HB_ORDER_APPROVED, 1),
+		HB_STATUS_OK);
+	assert_int_equal(world_step(w, account, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 2),
+		HB_STATUS_OK);
+	if (operation != 0)
+		assert_int_equal(
+			world_exit(w, operation, hold, 500, operation == HB_OP_POST ? 2 : 0),
+			HB_STATUS_OK);
+}
+
+static void
+test_workflows_and_what_was_forgotten_are_right_too(void **state)
+{
+	struct world *w = &bed.world;
+
+	(void)state;
+	for (uint64_t user = 1; user <= 30; user++) {
+		assert_int_equal(world_fund(w, user, 10000), HB_STATUS_OK);
+		withdraw(user, user % 3 == 0 ? HB_OP_POST : user % 3 == 1 ? HB_OP_VOID : 0);
+	}
+	assert_int_equal(world_freeze(w, 7, true), HB_STATUS_OK);
+	assert_int_equal(
+		world_adjust(w, 8, hb_system_account(HB_SYSTEM_SUSPENSE, 2), 5), HB_STATUS_OK);
+	assert_int_equal(
+		world_adjust(w, hb_system_account(HB_SYSTEM_SUSPENSE, 4), 9, 5), HB_STATUS_OK);
+	world_deliver(w);
+	world_advance_ms(w, UINT64_C(8) * 86400000);
+	assert_true(world_evict(w, 86400000) > 200);
+	bed_mark(&bed);
+	bed_commit(&bed);
+	bed_applier_start(&bed);
+	assert_int_equal(bed_wait(&bed, committed(), 20000).seq, committed());
+	bed_applier_stop(&bed);
+	assert_right();
+}
+
 int
 main(void)
 {
@@ -390,6 +439,7 @@ main(void)
 		cmocka_unit_test(test_finds_a_record_that_was_changed),
 		cmocka_unit_test(test_finds_credits_that_were_lost_or_doubled),
 		cmocka_unit_test(test_finds_memory_that_differs_from_the_journal),
+		cmocka_unit_test(test_workflows_and_what_was_forgotten_are_right_too),
 		cmocka_unit_test(test_begins_at_a_snapshot_when_old_segments_are_gone),
 		cmocka_unit_test(test_result_is_json),
 	};

@@ -274,6 +274,83 @@ test_accounts_are_opened_barred_and_unbarred(void **state)
 }
 
 static void
+test_hold_opens_an_order_that_post_or_void_ends(void **state)
+{
+	uint32_t partition = hb_partition_of(USER);
+	struct hb_record_hold hold = {.hold_id = hb_id_make(HB_ID_HOLD, partition, NODE, 1),
+		.account = USER,
+		.amount_fen = 500,
+		.order_stamp = STAMP,
+		.reason = HB_HOLD_WITHDRAWAL};
+	struct hb_record_hold_exit end = {.hold_id = hold.hold_id,
+		.account = USER,
+		.amount_fen = 500,
+		.fee_fen = 3,
+		.order_stamp = STAMP,
+		.channel = HB_SYSTEM_CLEARING_99BILL,
+		.business = HB_BUSINESS_WITHDRAWAL,
+		.state_after = HB_ORDER_DONE};
+	char order_no[HB_ROW_ORDER_NO_BYTES];
+
+	(void)state;
+	turn(&hold, HB_RECORD_HOLD, sizeof(hold), partition, NULL);
+	assert_int_equal(rows.order_count, 1);
+	assert_int_equal(rows.order[0].state, HB_ORDER_REQUESTED);
+	assert_number(rows.order[0].order_no, 11, partition, USER, STAMP);
+	memcpy(order_no, rows.order[0].order_no, sizeof(order_no));
+	assert_flow(0, USER, -500, 500);
+	assert_flows_balanced();
+	turn(&end, HB_RECORD_POST, sizeof(end), partition, NULL);
+	assert_int_equal(rows.order_change.state, HB_ORDER_DONE);
+	assert_memory_equal(rows.order_change.order_no, order_no, sizeof(order_no));
+	assert_flow(0, USER, 0, -500);
+	assert_flow(1, hb_system_account(HB_SYSTEM_CLEARING_99BILL, partition), 497, 0);
+	assert_flow(2, hb_system_account(HB_SYSTEM_FEES, partition), 3, 0);
+	assert_flows_balanced();
+	end.fee_fen = 0;
+	end.state_after = HB_ORDER_FAILED;
+	turn(&end, HB_RECORD_VOID, sizeof(end), partition, NULL);
+	assert_int_equal(rows.order_change.state, HB_ORDER_FAILED);
+	assert_int_equal(rows.flow_count, 1);
+	assert_flow(0, USER, 500, -500);
+}
+
+static void
+test_step_of_a_workflow_changes_its_order(void **state)
+{
+	uint32_t partition = hb_partition_of(USER);
+	struct hb_record_order_update step = {.order_stamp = STAMP,
+		.account = USER,
+		.state_before = HB_ORDER_APPROVED,
+		.state_after = HB_ORDER_SENDING,
+		.business = HB_BUSINESS_WITHDRAWAL};
+
+	(void)state;
+	turn(&step, HB_RECORD_ORDER_UPDATE, sizeof(step), partition, NULL);
+	assert_int_equal(rows.order_change.state, HB_ORDER_SENDING);
+	assert_number(rows.order_change.order_no, 11, partition, USER, STAMP);
+	assert_int_equal(rows.order_count + rows.flow_count, 0);
+}
+
+static void
+test_adjustment_is_an_order_of_the_user(void **state)
+{
+	uint64_t suspense = hb_system_account(HB_SYSTEM_SUSPENSE, 3);
+	struct hb_record_adjust adjust = {
+		.from = suspense, .to = USER, .amount_fen = 9, .order_stamp = STAMP};
+
+	(void)state;
+	turn(&adjust, HB_RECORD_ADJUST, sizeof(adjust), 3, NULL);
+	assert_int_equal(rows.order_count, 1);
+	assert_int_equal(rows.order[0].account, USER);
+	assert_int_equal(rows.order[0].peer, suspense);
+	assert_number(rows.order[0].order_no, 90, 3, USER, STAMP);
+	assert_flow(0, suspense, -9, 0);
+	assert_flow(1, USER, 9, 0);
+	assert_flows_balanced();
+}
+
+static void
 test_records_without_rows_are_told_from_unknown_ones(void **state)
 {
 	struct hb_record_mark mark = {0};
@@ -365,6 +442,9 @@ main(void)
 		cmocka_unit_test(test_transfer_is_two_orders_with_one_stamp),
 		cmocka_unit_test(test_recharge_opens_an_order_that_the_credit_settles),
 		cmocka_unit_test(test_accounts_are_opened_barred_and_unbarred),
+		cmocka_unit_test(test_hold_opens_an_order_that_post_or_void_ends),
+		cmocka_unit_test(test_step_of_a_workflow_changes_its_order),
+		cmocka_unit_test(test_adjustment_is_an_order_of_the_user),
 		cmocka_unit_test(test_records_without_rows_are_told_from_unknown_ones),
 		cmocka_unit_test(test_every_column_is_in_the_hash_and_nothing_else),
 		cmocka_unit_test(test_a_shifted_fen_changes_the_sum),

@@ -294,7 +294,7 @@ hbctl_run_packet(struct hbctl *hbctl)
 			"'%s' is not a packet: 16 hexadecimal digits beginning with 01",
 			hbctl->positional[0]);
 	result = fetch_packet(hbctl, id, &packet, &status, error);
-	if (result != 0 || status == HB_STATUS_PACKET_UNKNOWN) {
+	if (result != 0 || status == HB_STATUS_PACKET_UNKNOWN || status == HB_STATUS_PACKET_GONE) {
 		const struct hbctl_ledger_key key = {.packet = id};
 
 		json_decref(packet);
