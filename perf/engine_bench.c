@@ -271,8 +271,8 @@ static const struct {
 	{"many", 1, prepare_many},
 	{"zipf", 1, prepare_zipf},
 	{"sold-out", 1, prepare_sold_out},
-	{"already", REJECT_SHARES * HB_PARTITION_COUNT, prepare_already},
-	{"used", USED_SHARES * HB_PARTITION_COUNT, prepare_used},
+	{"already", REJECT_SHARES *HB_PARTITION_COUNT, prepare_already},
+	{"used", USED_SHARES *HB_PARTITION_COUNT, prepare_used},
 	{"expired", 1, prepare_expired},
 };
 
@@ -285,8 +285,8 @@ print_outcome(const char *kind, uint32_t burst, uint64_t count, const struct hb_
 		kind, burst, count, o->wall_ns, o->cpu_ns, o->amount_fen, o->already);
 	for (uint32_t i = 0, n = 0; i < HB_WORLD_STATUS_MAX; i++)
 		if (o->status[i] > 0)
-			printf("%s\"%s\":%" PRIu64, n++ > 0 ? "," : "",
-				hb_status_name((uint16_t)i), o->status[i]);
+			printf("%s\"%s\":%" PRIu64, n++ > 0 ? "," : "", hb_status_name((uint16_t)i),
+				o->status[i]);
 	printf("}}\n");
 	fflush(stdout);
 }
@@ -351,7 +351,9 @@ capacity_for(const struct hb_engine_bench_options *o)
 	c.accounts = hb_power_of_two_ceil(accounts / HB_PARTITION_COUNT * 3 / 2 + 1024);
 	c.packets = hb_power_of_two_ceil(packets / HB_PARTITION_COUNT + 64);
 	c.arena_bytes = hb_power_of_two_ceil(bytes / HB_PARTITION_COUNT + (UINT64_C(4) << 20));
-	c.windows = hb_power_of_two_ceil(grabs / HB_PARTITION_COUNT * 3 / 2 + 1024);
+	/* a hot packet's grabs are all in one partition, and a quarter of the slots stays free */
+	c.windows =
+		hb_power_of_two_ceil(grabs / HB_PARTITION_COUNT * 3 / 2 + 2 * (uint64_t)HOT_SHARES);
 	return c;
 }
 

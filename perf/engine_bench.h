@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 struct hb_engine_bench_options {
-	uint64_t accounts; /* that may get shares */
-	uint64_t packets;  /* of `many`, made before its first run; 0 = none */
+	uint64_t accounts;   /* that may get shares */
+	uint64_t packets;    /* of `many`, made before its first run; 0 = none */
 	uint64_t frames_max; /* of one run */
 	uint64_t runs_max;   /* the tables are made for so many runs */
 	uint64_t seed;

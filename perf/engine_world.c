@@ -22,12 +22,12 @@
 #include "shm/node.h"
 #include "shm/record.h"
 
-#define READER_NAP_US	   50
-#define TOKENS_PER_MS	   10000
-#define PACKET_COUNT_MAX   100000
-#define PACKET_LIFETIME_S  2592000
-#define WORLD_NODE	   1
-#define AUDIT_SLOTS	   65536
+#define READER_NAP_US	  50
+#define TOKENS_PER_MS	  10000
+#define PACKET_COUNT_MAX  100000
+#define PACKET_LIFETIME_S 2592000
+#define WORLD_NODE	  1
+#define AUDIT_SLOTS	  65536
 
 static _Thread_local _Alignas(64) uint8_t ask_records[HB_DECISION_BYTES_MAX];
 static _Thread_local _Alignas(64) uint8_t ask_reply[HB_REPLY_BYTES_MAX];
@@ -245,8 +245,9 @@ hb_world_ask(struct hb_world *world, void *frame_bytes)
 void
 hb_world_open_account(struct hb_world *world, uint64_t account)
 {
-	struct hb_frame_account_open open = {
-		.head = {.operation = HB_OP_ACCOUNT_OPEN, .length = sizeof(open), .target = account},
+	struct hb_frame_account_open open = {.head = {.operation = HB_OP_ACCOUNT_OPEN,
+						     .length = sizeof(open),
+						     .target = account},
 		.kind = HB_ACCOUNT_USER};
 
 	hb_world_ask(world, &open);
@@ -291,14 +292,13 @@ hb_world_token(const struct hb_world *world, struct hb_frame *frame, uint64_t to
 
 	frame->token_id = token_id;
 	frame->token_expiry_s = (uint32_t)((token_id >> 14) / 1000) + HB_TOKEN_LIFETIME_S;
-	frame->token_mac = hb_token_mac(key, token_id, frame->user, frame->target,
-		frame->token_expiry_s, frame->operation);
+	frame->token_mac = hb_token_mac(
+		key, token_id, frame->user, frame->target, frame->token_expiry_s, frame->operation);
 	frame->sequence = hb_token_initial_sequence(key, token_id, frame->user) + 1;
 }
 
 void
-hb_world_grab_frame(
-	struct hb_world *world, struct hb_frame *frame, uint64_t packet, uint64_t user)
+hb_world_grab_frame(struct hb_world *world, struct hb_frame *frame, uint64_t packet, uint64_t user)
 {
 	uint64_t count = world->token_counter++;
 	uint64_t ms = world->input.now_ns / 1000000 + count / TOKENS_PER_MS;
@@ -461,8 +461,8 @@ check_packet(const struct hb_partition *p, const struct hb_packet *packet, uint6
 }
 
 static void
-check_partition(struct hb_world *world, uint32_t number, uint64_t *users,
-	struct hb_world_check *check)
+check_partition(
+	struct hb_world *world, uint32_t number, uint64_t *users, struct hb_world_check *check)
 {
 	struct hb_partition *p = &world->state.partition[number];
 	const struct hb_partition_head *a = p->head;

@@ -23,20 +23,20 @@
 #include "shm/node.h"
 #include "shm/record.h"
 
-#define GROUP		7
-#define SHARES		10
-#define FEN_PER_SHARE	100
-#define SENDERS		256
-#define PREPARE_FLIGHT	128
-#define CALL_MS		5000
-#define STALL_MS	10000
-#define SPIN_NS		20000
-#define POLL_MAX	256
-#define FIRST_SENDER	UINT64_C(2000000000000)
-#define FIRST_GRABBER	UINT64_C(3000000000000)
-#define RING_BYTES	(1u << 20)
-#define REPLY_BYTES	(1u << 22)
-#define PEOPLE		"hongbao-bench"
+#define GROUP	       7
+#define SHARES	       10
+#define FEN_PER_SHARE  100
+#define SENDERS	       256
+#define PREPARE_FLIGHT 128
+#define CALL_MS	       5000
+#define STALL_MS       10000
+#define SPIN_NS	       20000
+#define POLL_MAX       256
+#define FIRST_SENDER   UINT64_C(2000000000000)
+#define FIRST_GRABBER  UINT64_C(3000000000000)
+#define RING_BYTES     (1u << 20)
+#define REPLY_BYTES    (1u << 22)
+#define PEOPLE	       "hongbao-bench"
 
 struct rings {
 	struct hb_rings_options options;
@@ -221,8 +221,7 @@ make_token(struct rings *r, uint64_t i, void *frame)
 {
 	struct hb_frame_token *f = frame;
 
-	begin(f, HB_OP_TOKEN_ISSUE, sizeof(*f), r->packets[i % r->packet_count],
-		FIRST_GRABBER + i);
+	begin(f, HB_OP_TOKEN_ISSUE, sizeof(*f), r->packets[i % r->packet_count], FIRST_GRABBER + i);
 	f->head.correlation = i;
 	f->for_operation = HB_OP_GRAB;
 }
@@ -251,16 +250,16 @@ count_answer(void *context, const struct hb_reply *reply)
 	if (reply->status != HB_STATUS_OK || already != (r->kind[0] == 'a'))
 		r->failed++;
 	r->amount_fen += reply->amount_fen;
-	hb_histogram_add(&r->latency,
-		r->now_ns > reply->correlation ? r->now_ns - reply->correlation : 0);
+	hb_histogram_add(
+		&r->latency, r->now_ns > reply->correlation ? r->now_ns - reply->correlation : 0);
 }
 
 /* Send one request that counts from `from_ns`. @return false when the ring is full */
 static bool
 send_one(struct rings *r, uint64_t from_ns)
 {
-	struct hb_frame *frame = r->kind[0] == 'a' ? &r->grabs[random_next(r) % r->used]
-						   : &r->grabs[r->used];
+	struct hb_frame *frame =
+		r->kind[0] == 'a' ? &r->grabs[random_next(r) % r->used] : &r->grabs[r->used];
 
 	frame->correlation = from_ns;
 	frame->issued_s = (uint32_t)(hb_wall_ns() / 1000000000);
