@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-/* Its low-level SHA-256 uses the processor's SHA instructions; libsodium's takes 3 times as long. */
+/* Its low-level SHA-256 uses the processor's SHA instructions; libsodium's takes 3 times as long.
+ */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 
