@@ -346,7 +346,7 @@ capacity_for(const struct hb_engine_bench_options *o)
 	uint64_t packets = o->packets + (grabs / HOT_SHARES + HB_PARTITION_COUNT * 2) * 2;
 	uint64_t bytes = o->packets * MANY_SHARES * sizeof(struct hb_claim) +
 			 o->frames_max * o->runs_max * 2 * sizeof(struct hb_claim);
-	struct hb_capacity c = {.orders = 1024, .idempotency = 1024};
+	struct hb_capacity c = {.orders = 1024, .holds = 1024, .idempotency = 1024};
 
 	c.accounts = hb_power_of_two_ceil(accounts / HB_PARTITION_COUNT * 3 / 2 + 1024);
 	c.packets = hb_power_of_two_ceil(packets / HB_PARTITION_COUNT + 64);

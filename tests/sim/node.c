@@ -39,6 +39,7 @@ static const struct hb_capacity capacity = {.accounts = 64,
 	.arena_bytes = 1 << 16,
 	.windows = 256,
 	.orders = 128,
+	.holds = 128,
 	.idempotency = 512};
 
 static void
