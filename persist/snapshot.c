@@ -554,9 +554,14 @@ apply_record(struct hb_state *state, const struct hb_record *record,
 	if (fault != NULL)
 		return contradiction(at, record, fault, error);
 	hb_apply(&state->partition[record->ring], record, &credit);
-	if (credit.account != 0)
-		hb_apply_credit(
-			&state->partition[hb_partition_of(credit.account)], record->ring, &credit);
+	if (credit.account != 0) {
+		struct hb_partition *to = &state->partition[hb_partition_of(credit.account)];
+
+		fault = hb_apply_credit_check(to, &credit);
+		if (fault != NULL)
+			return contradiction(at, record, fault, error);
+		hb_apply_credit(to, record->ring, &credit);
+	}
 	if (record->type == HB_RECORD_MARK)
 		result->marks++;
 	return 0;

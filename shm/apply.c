@@ -283,6 +283,9 @@ check_packet_create(const struct hb_partition *p, const struct hb_record_packet_
 		return "PACKET_CREATE: capacity.arena_mib is too small for this journal";
 	if (!hb_split_possible(r->total_fen, r->count, r->share_min_fen, r->share_max_fen))
 		return "PACKET_CREATE: the shares cannot add up";
+	if ((r->kind != HB_PACKET_NORMAL && r->kind != HB_PACKET_LUCKY) ||
+		(r->algorithm != HB_SPLIT_DOUBLE_MEAN && r->algorithm != HB_SPLIT_SEED))
+		return "PACKET_CREATE: the kind or the algorithm is unknown";
 	if (r->funding != HB_FUNDED_BY_BALANCE)
 		return "PACKET_CREATE: this version knows no packets funded by a channel";
 	if (r->order_stamp <= p->head->last_stamp)
@@ -305,6 +308,8 @@ check_grab(const struct hb_partition *p, const struct hb_record_grab *r)
 		return "GRAB: the amount is not the share's";
 	if (r->left_fen != packet->left_fen - r->amount_fen)
 		return "GRAB: what is left of the packet does not add up";
+	if (!hb_is_user_account(r->user))
+		return "GRAB: there can be no such user";
 	if (hb_claim_find(p, packet, r->user) != NULL)
 		return "GRAB: the user has a share of this packet already";
 	if (r->order_stamp <= p->head->last_stamp)
@@ -332,6 +337,8 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 		if (from == NULL || from->available_fen < r->amount_fen || r->amount_fen < 1 ||
 			r->order_stamp <= p->head->last_stamp)
 			return "TRANSFER: the payer does not have the money";
+		if (!hb_is_user_account(r->to))
+			return "TRANSFER: there can be no such payee";
 		return NULL;
 	}
 	case HB_RECORD_ORDER_OPEN: {
@@ -339,6 +346,8 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 
 		if (r->order_stamp <= p->head->last_stamp)
 			return "ORDER_OPEN: the order stamp was used before";
+		if (!hb_is_user_account(r->account) || hb_partition_of(r->account) != p->number)
+			return "ORDER_OPEN: there can be no such account here";
 		if (!hbi_order_room(p))
 			return "ORDER_OPEN: capacity.orders is too small for this journal";
 		return NULL;
@@ -350,15 +359,24 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 		if (order == NULL || !hbi_step_allowed(order, HB_ORDER_DONE, HBI_BY_CREDIT) ||
 			order->account != r->account || order->amount_fen != r->amount_fen)
 			return "CREDIT: there is no such open order";
-		return NULL;
+		if (!hb_is_system_account(hb_system_account(r->channel, p->number)) ||
+			r->amount_fen < 1 || r->amount_fen > HB_CREDIT_FEN_MAX)
+			return "CREDIT: no channel can have paid this";
+		return hbi_check_account_room(p, r->account);
 	}
 	case HB_RECORD_MARK:
 		if (((const struct hb_record_mark *)(const void *)record)->state_hash !=
 			p->head->state_hash)
 			return "MARK: the state hash differs from the replayed state";
 		return NULL;
-	case HB_RECORD_ACCOUNT_OPEN:
-		return NULL;
+	case HB_RECORD_ACCOUNT_OPEN: {
+		const struct hb_record_account_open *r = (const void *)record;
+
+		if (!hb_is_user_account(r->account) || hb_partition_of(r->account) != p->number ||
+			(r->kind != HB_ACCOUNT_USER && r->kind != HB_ACCOUNT_ENTERPRISE))
+			return "ACCOUNT_OPEN: there can be no such account here";
+		return hbi_check_account_room(p, r->account);
+	}
 	case HB_RECORD_EVICT:
 		return hbi_check_evict(p, (const void *)record);
 	default:
@@ -369,15 +387,34 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 const char *
 hb_apply_check(const struct hb_partition *p, const struct hb_record *record)
 {
+	const char *fault;
+
 	if (record->ring != p->number)
 		return "record is of another ring";
 	if (record->core_sequence != p->head->core_sequence + 1)
 		return "core sequence is not the next one";
 	if (record->time_ns < p->head->time_ns)
 		return "ledger time goes back";
+	fault = hbi_check_keys(p, record);
+	if (fault != NULL)
+		return fault;
 	if (record->type == HB_RECORD_GRAB)
 		return check_grab(p, (const void *)record);
 	if (record->type == HB_RECORD_PACKET_CREATE)
 		return check_packet_create(p, (const void *)record);
 	return check_other(p, record);
+}
+
+const char *
+hb_apply_credit_check(const struct hb_partition *to, const struct hb_credit *credit)
+{
+	const struct hb_account *account = hb_account_find(to, credit->account);
+
+	if (credit->amount_fen < 1 || credit->amount_fen > HB_MONEY_FEN_CAP)
+		return "the credit's amount is impossible";
+	if (account == NULL)
+		return hbi_check_account_room(to, credit->account);
+	return account->available_fen > HB_MONEY_FEN_CAP - credit->amount_fen
+		       ? "the account would have more than all money there can be"
+		       : NULL;
 }

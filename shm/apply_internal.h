@@ -58,6 +58,13 @@ hbi_order_step(struct hb_order *order, uint8_t state, const struct hb_record *re
 	order->final_sequence = record->core_sequence;
 }
 
+/* apply_check.c */
+
+/** Room for the token's window and the idempotency key of a record. @return NULL or the reason */
+const char *hbi_check_keys(const struct hb_partition *p, const struct hb_record *record);
+/** Is the account there, or a slot for it beside that of a system account? */
+const char *hbi_check_account_room(const struct hb_partition *p, uint64_t account);
+
 /* apply_workflow.c */
 void hbi_apply_workflow(
 	struct hb_partition *p, const struct hb_record *record, struct hb_credit *credit);

@@ -165,7 +165,7 @@ check_hold_exit(const struct hb_partition *p, const struct hb_record_hold_exit *
 		return "POST: there is no such clearing account";
 	if (r->fee_fen < 0 || r->fee_fen > (posted ? r->amount_fen : 0))
 		return "POST or VOID: the fee is not part of the amount";
-	return NULL;
+	return hbi_check_account_room(p, r->account);
 }
 
 static void
@@ -245,13 +245,14 @@ check_adjust(const struct hb_partition *p, const struct hb_record_adjust *r)
 	if (hb_partition_of(r->from) != p->number || (!system && !hb_is_user_account(r->from)) ||
 		(!hb_is_system_account(r->to) && !hb_is_user_account(r->to)))
 		return "ADJUST: there is no such account";
-	if (r->amount_fen < 1 || (!system && (from == NULL || from->available_fen < r->amount_fen)))
+	if (r->amount_fen < 1 || r->amount_fen > HB_CREDIT_FEN_MAX ||
+		(!system && (from == NULL || from->available_fen < r->amount_fen)))
 		return "ADJUST: the account does not have the money";
 	if (r->maker_id == r->checker_id)
 		return "ADJUST: maker and checker are the same person";
 	if (r->order_stamp <= p->head->last_stamp)
 		return "ADJUST: the order stamp was used before";
-	return NULL;
+	return hbi_check_account_room(p, r->from);
 }
 
 void

@@ -107,6 +107,8 @@ void hb_apply_credit(
  * @return NULL when hb_apply will not fail, else what is wrong (a constant string)
  */
 const char *hb_apply_check(const struct hb_partition *p, const struct hb_record *record);
+/** The same before hb_apply_credit. */
+const char *hb_apply_credit_check(const struct hb_partition *to, const struct hb_credit *credit);
 
 /** PACKET_GONE or PACKET_UNKNOWN, for a packet that is not in memory. */
 enum hb_status hb_packet_absent(const struct hb_partition *p, uint64_t packet);

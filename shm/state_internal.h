@@ -85,6 +85,9 @@ void hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint3
 /** May this sequence be used now? @return HB_STATUS_OK or why not */
 enum hb_status hbi_window_check(const struct hb_partition *p, uint64_t token_id, uint64_t user,
 	uint32_t sequence, uint32_t initial);
+/** Can a record use this sequence, however far it runs ahead? For records that were decided. */
+bool hbi_window_takes(
+	const struct hb_partition *p, uint64_t token_id, uint64_t user, uint32_t sequence);
 /** Use a sequence: changes the window and the hash, sweeps a few slots. No-op for token_id 0. */
 void hbi_window_use(
 	struct hb_partition *p, const struct hb_token_use *use, uint64_t user, uint64_t time_ns);

@@ -229,7 +229,8 @@ hb_state_load(struct hb_partition *p, hb_state_io_fn *read, void *context)
 
 	HB_ASSERT(p->head->core_sequence == 0);
 	move(&s, &head, sizeof(head));
-	if (s.error == 0 && head.content != 0 && head.content != HB_STATE_CONTENT)
+	if (s.error == 0 && head.content != HB_STATE_CONTENT &&
+		(head.content != 0 || head.hold_count != 0))
 		s.error = -EPROTO;
 	if (s.error != 0)
 		return s.error;

@@ -54,6 +54,19 @@ hbi_window_check(const struct hb_partition *p, uint64_t token_id, uint64_t user,
 	return HB_STATUS_OK;
 }
 
+bool
+hbi_window_takes(const struct hb_partition *p, uint64_t token_id, uint64_t user, uint32_t sequence)
+{
+	const struct hb_window *window = hb_window_find(p, token_id, user);
+
+	if (window == NULL)
+		return p->head->window_count + 1 < p->capacity.windows;
+	if (sequence > window->newest)
+		return true;
+	return window->newest - sequence < WINDOW_BITS &&
+	       (window->used >> (window->newest - sequence) & 1) == 0;
+}
+
 struct hb_window *
 hbi_window_insert(struct hb_partition *p, uint64_t token_id, uint64_t user)
 {

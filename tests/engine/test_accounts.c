@@ -2,6 +2,7 @@
 /* Accounts, recharges and transfers. */
 #include <string.h>
 
+#include "shm/token.h"
 #include "tests/engine/world.h"
 
 static struct world w;
@@ -96,6 +97,38 @@ test_amounts_outside_their_limits_are_refused(void **unused)
 	}
 }
 
+/* Its own key makes a second transfer another command, but the token's sequence is used. */
+static void
+test_a_sequence_serves_one_transfer_whatever_its_key(void **unused)
+{
+	uint64_t id = w.input.now_ns / 1000000 << 14 | 1;
+	uint32_t expiry_s = (uint32_t)(hb_stamp_ms(id) / 1000) + HB_TOKEN_LIFETIME_S;
+	struct hb_frame_transfer f = {
+		.head = {.operation = HB_OP_TRANSFER,
+			.length = sizeof(f),
+			.target = 5,
+			.user = 5,
+			.token_id = id,
+			.token_expiry_s = expiry_s,
+			.token_mac = hb_token_mac(
+				w.config.token_key, id, 5, 5, expiry_s, HB_OP_TRANSFER),
+			.sequence = hb_token_initial_sequence(w.config.token_key, id, 5) + 1},
+		.to = 6,
+		.amount_fen = 10,
+		.idempotency_key = {1}};
+
+	(void)unused;
+	assert_int_equal(world_fund(&w, 5, 100), HB_STATUS_OK);
+	w.config.tokens_required = true;
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_OK);
+	f.idempotency_key[0] = 2;
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_SEQUENCE_USED);
+	f.head.sequence++;
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_OK);
+	world_deliver(&w);
+	assert_int_equal(world_available(&w, 6), 20);
+}
+
 static void
 test_a_transfer_moves_money_between_partitions(void **unused)
 {
@@ -165,6 +198,7 @@ main(void)
 		TEST(test_a_recharge_is_credited_once),
 		TEST(test_the_same_key_gets_the_same_order_and_other_parameters_conflict),
 		TEST(test_amounts_outside_their_limits_are_refused),
+		TEST(test_a_sequence_serves_one_transfer_whatever_its_key),
 		TEST(test_a_transfer_moves_money_between_partitions),
 		TEST(test_frames_that_break_the_format_are_refused),
 		TEST(test_a_changed_byte_of_memory_is_found_by_the_audit),

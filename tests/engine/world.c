@@ -18,8 +18,14 @@ world_open(struct world *w)
 		.idempotency = 1024,
 		.holds = 1024};
 
+	world_open_sized(w, &capacity);
+}
+
+void
+world_open_sized(struct world *w, const struct hb_capacity *capacity)
+{
 	memset(w, 0, sizeof(*w));
-	assert_int_equal(hb_state_create(&w->state, &capacity, 7), 0);
+	assert_int_equal(hb_state_create(&w->state, capacity, 7), 0);
 	memcpy(w->config.token_key, "0123456789abcdef", HB_TOKEN_KEY_BYTES);
 	w->config.packet_total_fen_max = 20000000;
 	w->config.packet_count_max = 10000;

@@ -49,6 +49,8 @@ struct world {
 
 /** Small capacities, time 2026-11-23 00:00:00 UTC, tokens not required. */
 void world_open(struct world *w);
+/** The same with capacities of the caller's. */
+void world_open_sized(struct world *w, const struct hb_capacity *capacity);
 void world_close(struct world *w);
 
 /** Decide, journal, apply one frame; credits wait. @return the status */

@@ -755,8 +755,12 @@ __wrap_pwritev64v2(int fd, const struct iovec *part, int count, off_t offset, in
 	}
 	if (disk_plan.write_error_in > 0 && --disk_plan.write_error_in == 0) {
 		write_partly(file_of(fd), at, bytes, part->iov_len);
-		sim_count(SIM_WRITE_ERROR);
 		machine.abort_expected = true;
+		if (sim_below(2) == 0) {
+			sim_count(SIM_SHORT_WRITE);
+			return (ssize_t)(part->iov_len / 2);
+		}
+		sim_count(SIM_WRITE_ERROR);
 		return failed(EIO);
 	}
 	write_bytes(file_of(fd), at, bytes, part->iov_len);

@@ -30,6 +30,7 @@
 	X(NAME_LOST, "name_lost")                                                                  \
 	X(SLOW_WRITE, "slow_write")                                                                \
 	X(WRITE_ERROR, "write_error")                                                              \
+	X(SHORT_WRITE, "short_write")                                                              \
 	X(READ_ERROR, "read_error")                                                                \
 	X(MISDIRECTED_READ, "misdirected_read")                                                    \
 	X(STALE_READ, "stale_read")                                                                \

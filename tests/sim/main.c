@@ -135,7 +135,9 @@ judge_refusal(const char *what)
 	if (node.refusal == -EBADMSG && seed.rot_planted)
 		seed.detected = true;
 	else if ((node.refusal == -ENOSPC && machine.faults[SIM_NO_SPACE] > 0) ||
-		 (node.refusal == -EIO && machine.faults[SIM_WRITE_ERROR] > 0) || reads_were_bad())
+		 (node.refusal == -EIO &&
+			 machine.faults[SIM_WRITE_ERROR] + machine.faults[SIM_SHORT_WRITE] > 0) ||
+		 reads_were_bad())
 		forgive_disk();
 	else
 		sim_violation("%s was refused and nothing was planted: %s", what, node.error);

@@ -8,10 +8,11 @@ POLICY=/usr/sbin/policy-rc.d
 POLICY_SAVED=/usr/sbin/policy-rc.d.before-hongbao
 POLICY_MARK="temporary policy of hongbao setup"
 
-# packages_wanted [--bench]: what is for benchmarks only is left out without --bench.
+# packages_wanted [--bench | --fuzz]: what is for one command only is left out without its option.
 packages_wanted() {
-    local others='# bench only:'
-    [ "${1:-}" = --bench ] && others='^$'
+    local others='# \(bench\|fuzz\) only:'
+    [ "${1:-}" = --bench ] && others='# fuzz only:'
+    [ "${1:-}" = --fuzz ] && others='# bench only:'
     sed -e "/$others/d" -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$ROOT/tools/packages.txt"
 }
 
@@ -131,19 +132,20 @@ setup() {
 }
 
 command_setup() {
-    local bench=
+    local more=
     if help_wanted "$@"; then
-        say "usage: ./hongbao setup [--bench]"
+        say "usage: ./hongbao setup [--bench | --fuzz]"
         say "Installs the missing packages of tools/packages.txt and creates the system users."
         say "--bench: also the packages that only benchmarks need, as peers to compare with."
+        say "--fuzz: also the compiler that ./hongbao fuzz needs."
         say "Starts, stops and changes no service of the host."
         return
     fi
-    if [ "${1:-}" = --bench ]; then
-        bench=--bench
+    if [ "${1:-}" = --bench ] || [ "${1:-}" = --fuzz ]; then
+        more=$1
         shift
     fi
-    [ $# -eq 0 ] || usage_error "setup takes no arguments but --bench"
-    setup ${bench:+"$bench"}
+    [ $# -eq 0 ] || usage_error "setup takes no arguments but --bench or --fuzz"
+    setup ${more:+"$more"}
     say "setup: complete"
 }

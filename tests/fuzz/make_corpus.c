@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writes the first inputs of the targets that want binary ones: records, journal frames and a
+ * snapshot's section, as a small world of the engine makes them. What is in tests/fuzz/corpus/ was
+ * begun by it and grows by `./hongbao fuzz`; run it again when a format changes.
+ *
+ *   make_corpus DIRECTORY
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/assert.h"
+#include "tests/engine/world.h"
+
+#define USERS 12
+
+static struct world world;
+static const char *root;
+
+static void
+put(const char *target, const char *name, uint8_t head, const void *bytes, size_t length)
+{
+	char path[4096];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", root, target);
+	(void)mkdir(path, 0755);
+	snprintf(path, sizeof(path), "%s/%s/%s", root, target, name);
+	file = fopen(path, "we");
+	HB_ASSERT(file != NULL);
+	if (head != 0xff)
+		HB_ASSERT(fputc(head, file) == head);
+	HB_ASSERT(fwrite(bytes, 1, length, file) == length);
+	HB_ASSERT(fclose(file) == 0);
+}
+
+static void
+live(void)
+{
+	uint64_t packet, other, hold;
+
+	world_open(&world);
+	for (uint64_t user = 1; user <= USERS; user++)
+		HB_ASSERT(world_fund(&world, 1000 + user, 100000) == HB_STATUS_OK);
+	HB_ASSERT(world_send(&world, 1001, 7, 1000, 5, HB_SPLIT_DOUBLE_MEAN, &packet) == 0);
+	HB_ASSERT(world_send(&world, 1002, 7, 2000, 20, HB_SPLIT_SEED, &other) == 0);
+	for (uint64_t user = 3; user <= USERS; user++) {
+		(void)world_grab(&world, packet, 1000 + user, 7);
+		(void)world_grab(&world, other, 1000 + user, 7);
+	}
+	HB_ASSERT(world_hold(&world, 1003, 100, &hold) == 0);
+	(void)world_exit(&world, HB_OP_VOID, hold, 100, 0);
+	HB_ASSERT(world_freeze(&world, 1004, true) == 0);
+	(void)world_adjust(&world, 1005, 1006, 5);
+	world_deliver(&world);
+}
+
+/* All records as fuzz_record.c wants them, and each ring's as frames for fuzz_journal.c. */
+static void
+put_records(void)
+{
+	uint8_t *prefixed = malloc(world.journal_bytes * 2 + 64);
+	uint8_t *frames = malloc(world.journal_bytes * 2 + 64);
+	size_t n = 0, f = 0;
+
+	HB_ASSERT(prefixed != NULL && frames != NULL);
+	for (uint64_t at = 0; at < world.journal_bytes;) {
+		const struct hb_record *record = (const void *)(world.journal + at);
+
+		prefixed[n++] = (uint8_t)record->length;
+		prefixed[n++] = (uint8_t)(record->length >> 8);
+		memcpy(prefixed + n, record, record->length);
+		n += record->length;
+		frames[f++] = (uint8_t)record->length;
+		frames[f++] = (uint8_t)(record->length >> 8);
+		memcpy(frames + f, record, record->length);
+		f += record->length;
+		at += record->length;
+	}
+	put("record", "world", 0xff, prefixed, n);
+	put("journal", "world-frames", 1, frames, f < 4000 ? f : 4000);
+	put("journal", "zeros", 0, frames + f, 0);
+	free(prefixed);
+	free(frames);
+}
+
+/* One frame of every operation, with a body of zeros, behind the two bytes of fuzz_frame.c. */
+static void
+put_frames(void)
+{
+	const uint64_t targets[] = {1001, hb_id_make(HB_ID_PACKET, 1, 0, 1),
+		hb_id_make(HB_ID_HOLD, 1, 0, 1), hb_system_account(HB_SYSTEM_FEES, 1)};
+	const uint8_t hints[] = {4, 3, 8, 0};
+	char name[32];
+
+	for (uint8_t operation = 0; operation < HB_OP_COUNT; operation++)
+		for (uint16_t length = 64; length <= HB_FRAME_BYTES_MAX; length += 8)
+			for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
+				static _Alignas(64) uint8_t bytes[2 + 64 + HB_FRAME_BYTES_MAX];
+				struct hb_frame frame = {.version = HB_FRAME_VERSION,
+					.operation = operation,
+					.length = length,
+					.target = targets[i],
+					.user = 1002,
+					.group = 7};
+				_Alignas(64) uint8_t whole[HB_FRAME_BYTES_MAX] = {0};
+
+				memcpy(whole, &frame, sizeof(frame));
+				if (hb_frame_check((const void *)whole, length) != HB_STATUS_OK)
+					continue;
+				bytes[0] = (uint8_t)(hints[i] | 1 << 4);
+				bytes[1] = 1;
+				memcpy(bytes + 2, whole, length);
+				snprintf(name, sizeof(name), "operation-%02u-%zu", operation, i);
+				put("frame", name, 0xff, bytes, length + 2u);
+			}
+}
+
+struct saved {
+	uint8_t bytes[1 << 20];
+	size_t length;
+};
+
+static int
+save_bytes(void *context, void *from, size_t length)
+{
+	struct saved *saved = context;
+
+	HB_ASSERT(saved->length + length <= sizeof(saved->bytes));
+	memcpy(saved->bytes + saved->length, from, length);
+	saved->length += length;
+	return 0;
+}
+
+static void
+put_snapshots(void)
+{
+	static struct saved saved;
+	char name[32];
+
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i += 5) {
+		saved.length = 0;
+		HB_ASSERT(hb_state_save(&world.state.partition[i], save_bytes, &saved) == 0);
+		snprintf(name, sizeof(name), "partition-%02u", i);
+		put("snapshot", name, 0xff, saved.bytes, saved.length);
+	}
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s DIRECTORY\n", argv[0]);
+		return 2;
+	}
+	root = argv[1];
+	live();
+	put_records();
+	put_frames();
+	put_snapshots();
+	world_close(&world);
+	return 0;
+}

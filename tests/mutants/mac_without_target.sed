@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# A money token is good for any target.
+# source: shm/token.c
+# caught by: unit:engine packets
+s/\.target = target,/.target = 0,/

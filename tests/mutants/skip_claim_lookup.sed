@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# A winner is not looked up: he may take a second share.
+# source: shm/decide_packet.c
+# caught by: simulator
+s/claim = hb_claim_find(p, packet, frame->user);/claim = NULL;/

@@ -1,3 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-# A dataplane whose state was replaced may go on.
-s/if (epoch == state_epoch)/if (epoch != state_epoch + UINT64_MAX \/ 2)/

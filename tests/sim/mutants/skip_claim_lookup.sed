@@ -1,3 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-# A winner is not looked up: he may take a second share.
-s/claim = hb_claim_find(p, packet, frame->user);/claim = NULL;/

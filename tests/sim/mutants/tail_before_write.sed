@@ -1,5 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-# The commit watermark moves before the write.
-/if (hb_frame_write(session->journal, &session->abandon) != 0)/i\
-		publish(session, &gathered);
-/^\t\tpublish(session, &gathered);$/d
