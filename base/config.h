@@ -35,9 +35,13 @@
 	TEXT(dataplane_idle, "dataplane.idle", "adaptive",                                         \
 		"adaptive: sleep when idle; busy: spin")                                           \
 	TEXT(dataplane_ports, "dataplane.ports", "",                                               \
-		"DPDK --vdev or PCI arguments, space separated")                                   \
+		"DPDK --vdev or PCI arguments, space separated; empty: no UDP frames")                                   \
 	TEXT(dataplane_eal_extra, "dataplane.eal_extra", "",                                       \
 		"more EAL arguments, space separated")                                             \
+	TEXT(port_address, "port.address", "",                                                     \
+		"IPv4 address of the ports in dataplane.ports, for frames over UDP")               \
+	INT(port_udp_base, "port.udp_base", 7400, 1024, 65000,                                     \
+		"UDP port of lcore 0; lcore i has this + i")                                       \
 	INT(dataplane_clients_max, "dataplane.clients_max", 128, 1, 1024, "attached clients")      \
 	INT(dataplane_parked_max, "dataplane.parked_max", 8192, 64, 65536,                         \
 		"replies of one partition that wait for their commit; a power of two")             \

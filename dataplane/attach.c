@@ -26,7 +26,7 @@
 static void
 count(struct hb_dataplane *dp, enum hb_counter counter)
 {
-	hb_counter_add(dp->shared->node, HB_LCORE_COUNT_MAX, counter, 1);
+	hb_counter_add(dp->shared->node, HB_COUNTER_COLUMN_MAIN, counter, 1);
 }
 
 int
@@ -70,14 +70,19 @@ refuse(struct hb_dataplane *dp, int socket, int error_number, const char *messag
 	count(dp, HB_COUNTER_CLIENTS_REFUSED);
 }
 
-/* @return 0 when a client of this uid may do nothing here */
+/*
+ * The port lcore of this process carries frames from outside, whatever user the process has.
+ * @return 0 when this client may do nothing here
+ */
 static uint64_t
-operation_mask(const struct hb_dataplane *dp, uid_t uid, bool *trusted)
+operation_mask(const struct hb_dataplane *dp, const struct ucred *peer, bool *trusted)
 {
-	*trusted = uid == 0 || uid == dp->setup.control_uid;
+	bool port = peer->pid == getpid();
+
+	*trusted = !port && (peer->uid == 0 || peer->uid == dp->setup.control_uid);
 	if (*trusted)
 		return HB_OPS_CONTROL;
-	return uid == dp->setup.front_uid ? HB_OPS_FRONT : 0;
+	return port || peer->uid == dp->setup.front_uid ? HB_OPS_FRONT : 0;
 }
 
 static struct hb_client_slot *
@@ -103,7 +108,7 @@ accept_one(struct hb_dataplane *dp, int fd)
 		close(fd);
 		return;
 	}
-	mask = operation_mask(dp, peer.uid, &trusted);
+	mask = operation_mask(dp, &peer, &trusted);
 	if (mask == 0 || slot == NULL) {
 		if (mask == 0)
 			snprintf(message, sizeof(message),

@@ -19,6 +19,7 @@
 #include "base/config.h"
 #include "dataplane/attach.h"
 #include "dataplane/lcore.h"
+#include "dataplane/port.h"
 #include "shm/state.h"
 
 #define HB_DATAPLANE_ERROR_MAX 256
@@ -31,7 +32,8 @@ struct hb_dataplane_setup {
 	uint8_t token_key[HB_TOKEN_KEY_BYTES];
 	uid_t front_uid;
 	uid_t control_uid;
-	int stop_fd; /* readable: end cleanly */
+	uint32_t port_count; /* of hb_env_ports_open; 0: no frames over UDP */
+	int stop_fd;	     /* readable: SIGHUP reads keys again, everything else ends cleanly */
 };
 
 enum hb_link_state {
@@ -44,6 +46,7 @@ struct hb_dataplane {
 	struct hb_dataplane_setup setup;
 	struct hb_shared *shared;
 	struct hb_lcore *lcores[HB_LCORE_COUNT_MAX];
+	struct hb_port *port; /* NULL: there are no ports */
 	struct hb_segment node_segment;
 	struct hb_segment journal_segment;
 	struct hb_state *state;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * The environment of DPDK (EAL 22.11): dataplane/env.h. All calls of DPDK are in this file.
+ * The environment of DPDK (EAL 22.11): dataplane/env.h. All calls of DPDK are in this file and in
+ * env_dpdk_port.c.
  *
  * No huge pages, no shared configuration, no root: EAL's run-time directory is a private one under
  * /tmp that is removed as soon as EAL has started. Several lcores may share one CPU.
@@ -94,6 +95,13 @@ cpu_list(const struct hb_config *config, char *list, size_t bytes)
 	return count;
 }
 
+/* The port lcore comes behind those that own partitions. */
+static uint32_t
+worker_count(const struct hb_config *config)
+{
+	return (uint32_t)config->dataplane_lcores + (config->dataplane_ports[0] != '\0');
+}
+
 /*
  * Named CPUs, one for each worker: pinned, the main lcore floats over all of them. Otherwise all
  * lcores float over all CPUs, as there are fewer CPUs than lcores or others need them too.
@@ -101,7 +109,7 @@ cpu_list(const struct hb_config *config, char *list, size_t bytes)
 static void
 lcore_map(const struct hb_config *config, char *map, size_t bytes)
 {
-	uint32_t workers = (uint32_t)config->dataplane_lcores;
+	uint32_t workers = worker_count(config);
 	char cpus[256];
 	uint32_t count = cpu_list(config, cpus, sizeof(cpus));
 	const char *cpu = cpus;
@@ -192,12 +200,12 @@ hb_env_start(const struct hb_config *config, char error[HB_ENV_ERROR_MAX])
 			"DPDK did not start: %s; see its lines above, and dataplane.ports, "
 			"dataplane.cpus, dataplane.eal_extra",
 			rte_strerror(rte_errno));
-	} else if (rte_lcore_count() != (unsigned)config->dataplane_lcores + 1) {
+	} else if (rte_lcore_count() != worker_count(config) + 1) {
 		result = -EINVAL;
 		snprintf(error, HB_ENV_ERROR_MAX,
 			"DPDK has %u lcores, %u are needed; remove --lcores from "
 			"dataplane.eal_extra",
-			rte_lcore_count(), (unsigned)config->dataplane_lcores + 1);
+			rte_lcore_count(), worker_count(config) + 1);
 	}
 out:
 	/* Without shared configuration nothing in it is used again. */

@@ -52,7 +52,7 @@ prepare(const struct hb_config *config, struct hb_dataplane_setup *setup, char e
 	return hb_key_file_read(path, setup->token_key, error);
 }
 
-/* SIGTERM and SIGINT are read from a descriptor; threads made later inherit the mask. */
+/* SIGTERM, SIGINT and SIGHUP are read from a descriptor; threads made later inherit the mask. */
 static int
 stop_signals(void)
 {
@@ -61,6 +61,7 @@ stop_signals(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -99,11 +100,13 @@ main(int argc, char **argv)
 		hb_log(HB_LOG_ERROR, "environment_failed", "error=\"%s\"", error);
 		return EXIT_CONFIGURATION;
 	}
-	if (config.dataplane_ports[0] != '\0')
-		hb_log(HB_LOG_WARN, "ports_idle",
-			"ports=\"%s\" reason=\"this release takes frames from client rings only\"",
-			config.dataplane_ports);
-	else if (hb_privileges_none(error) != 0) {
+	if (config.dataplane_ports[0] != '\0' &&
+		(hb_env_ports_open(&setup.port_count, error) != 0 ||
+			hb_privileges_drop(error) != 0)) {
+		hb_log(HB_LOG_ERROR, "ports_failed", "error=\"%s\"", error);
+		return EXIT_CONFIGURATION;
+	}
+	if (hb_privileges_none(setup.port_count > 0, error) != 0) {
 		hb_log(HB_LOG_ERROR, "privileged", "error=\"%s\"", error);
 		return EXIT_CONFIGURATION;
 	}

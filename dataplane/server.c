@@ -4,11 +4,13 @@
  * The main loop of hongbao-dataplane: dataplane/dataplane.h.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -98,7 +100,10 @@ hb_dataplane_start_lcores(struct hb_dataplane *dp, char error[HB_DATAPLANE_ERROR
 		}
 		dp->running = true;
 	}
-	return hb_attach_listen(dp, error);
+	result = hb_attach_listen(dp, error);
+	if (result == 0 && dp->port != NULL)
+		result = hb_env_launch(dp->shared->lcore_count, hb_port_run, dp->port);
+	return result;
 }
 
 static void
@@ -243,13 +248,30 @@ close_all(struct hb_dataplane *dp)
 
 /* @return false when it is time to end */
 static bool
+take_signal(struct hb_dataplane *dp)
+{
+	struct signalfd_siginfo information;
+	char error[256];
+
+	if (read(dp->setup.stop_fd, &information, sizeof(information)) !=
+			(ssize_t)sizeof(information) ||
+		information.ssi_signo != SIGHUP)
+		return false;
+	if (dp->port != NULL && hb_port_reload(dp->port, error) != 0)
+		hb_log(HB_LOG_ERROR, "front_keys_not_read",
+			"error=\"%s\" effect=\"the old keys go on\"", error);
+	return true;
+}
+
+/* @return false when it is time to end */
+static bool
 handle(struct hb_dataplane *dp, uint64_t data, char error[HB_DATAPLANE_ERROR_MAX])
 {
 	eventfd_t rung;
 
 	switch ((enum hb_event_kind)(data >> 32)) {
 	case HB_EVENT_STOP:
-		return false;
+		return take_signal(dp);
 	case HB_EVENT_MAIN_WAKE:
 		eventfd_read(dp->shared->main_wake, &rung);
 		hb_attach_messages(dp);
@@ -295,6 +317,8 @@ stop_lcores(struct hb_dataplane *dp)
 
 	if (!dp->running)
 		return;
+	if (dp->port != NULL)
+		hb_port_stop(dp->port);
 	for (uint32_t i = 0; i < dp->shared->lcore_count; i++)
 		hb_dataplane_tell(dp, i, &stop);
 	hb_env_wait();
@@ -313,11 +337,17 @@ hb_dataplane_run(const struct hb_dataplane_setup *setup, char error[HB_DATAPLANE
 			strerror(-result));
 		goto out;
 	}
+	if (setup->port_count > 0)
+		result = hb_port_create(
+			&dp.port, setup->config, dp.shared->node, setup->port_count, error);
+	if (result != 0)
+		goto out;
 	loop(&dp, error);
 	stop_lcores(&dp);
 	if (dp.failed)
 		result = -EPROTO;
 out:
+	hb_port_destroy(dp.port);
 	close_all(&dp);
 	explicit_bzero(&dp.setup, sizeof(dp.setup));
 	return result;

@@ -37,7 +37,7 @@ hb_counter_sum(const struct hb_node *node, enum hb_counter counter)
 {
 	uint64_t sum = 0;
 
-	for (uint32_t column = 0; column <= HB_LCORE_COUNT_MAX; column++)
+	for (uint32_t column = 0; column < HB_COUNTER_COLUMNS; column++)
 		sum += atomic_load_explicit(&node->value[column][counter], memory_order_relaxed);
 	return sum;
 }

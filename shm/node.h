@@ -5,7 +5,7 @@
  * and counters with their labels, so a tool can print them without knowing the program.
  *
  * Written by the dataplane alone: line i and counter column i by lcore i; column
- * HB_LCORE_COUNT_MAX by the main thread. Everybody else maps it read only (sealed). Counters are
+ * HB_COUNTER_COLUMN_MAIN by the main thread, HB_COUNTER_COLUMN_PORT by the port lcore. Everybody else maps it read only (sealed). Counters are
  * monotonic sums over the columns; gauges are read the same way. If the dataplane dies, the
  * segment dies with it.
  *
@@ -56,7 +56,21 @@
 	X(HOLDS_POSTED, "holds_posted", "holds whose money went out")                              \
 	X(HOLDS_VOIDED, "holds_voided", "holds whose money went back")                             \
 	X(ADJUSTMENTS, "adjustments", "correcting entries")                                        \
-	X(EVICTIONS, "evictions", "objects that are over and were forgotten")
+	X(EVICTIONS, "evictions", "objects that are over and were forgotten")                      \
+	X(PORT_PACKETS, "port_packets", "packets received on ports")                               \
+	X(PORT_DATAGRAMS, "port_datagrams", "datagrams whose MAC was right")                       \
+	X(PORT_FRAMES, "port_frames", "frames taken from datagrams")                               \
+	X(PORT_RESTEERED, "port_resteered", "frames that came to another owner's UDP port")        \
+	X(PORT_SENT, "port_sent", "packets sent on ports")                                         \
+	X(PORT_ARP, "port_arp", "ARP requests answered")                                           \
+	X(PORT_ICMP, "port_icmp", "ICMP echo requests answered")                                   \
+	X(PORT_OTHER, "port_other", "packets that are not for us")                                 \
+	X(PORT_BROKEN, "port_broken", "packets and datagrams that break their format")             \
+	X(PORT_KEY_UNKNOWN, "port_key_unknown", "datagrams of an unknown key")                     \
+	X(PORT_FORGED, "port_forged", "datagrams whose MAC was wrong")                             \
+	X(PORT_NOT_ALLOWED, "port_not_allowed", "frames outside their key's operations")           \
+	X(PORT_BUSY, "port_busy", "frames of ports answered busy for want of room")                \
+	X(PORT_UNSENT, "port_unsent", "packets the port had no room to send")
 
 enum hb_counter {
 #define HB_COUNTER_ENUM(name, key, label) HB_COUNTER_##name,
@@ -64,8 +78,13 @@ enum hb_counter {
 #undef HB_COUNTER_ENUM
 	HB_COUNTER_COUNT
 };
-#define HB_COUNTER_SLOTS 64
+#define HB_COUNTER_SLOTS 128
 _Static_assert(HB_COUNTER_COUNT <= HB_COUNTER_SLOTS, "room for counters");
+
+/* Columns behind those of the lcores. */
+#define HB_COUNTER_COLUMN_MAIN HB_LCORE_COUNT_MAX
+#define HB_COUNTER_COLUMN_PORT (HB_LCORE_COUNT_MAX + 1)
+#define HB_COUNTER_COLUMNS     (HB_LCORE_COUNT_MAX + 2)
 
 struct hb_counter_label {
 	char key[32];
@@ -93,7 +112,7 @@ struct hb_node {
 	uint8_t lcore_of_partition[HB_PARTITION_COUNT];
 	uint8_t reserved[80];
 	struct hb_counter_label label[HB_COUNTER_SLOTS];
-	_Alignas(128) _Atomic uint64_t value[HB_LCORE_COUNT_MAX + 1][HB_COUNTER_SLOTS];
+	_Alignas(128) _Atomic uint64_t value[HB_COUNTER_COLUMNS][HB_COUNTER_SLOTS];
 };
 
 /* How full the journal volume is: shedding at 70, 85 and 95 %. */

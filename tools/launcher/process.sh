@@ -91,6 +91,26 @@ as_user() {
         --bounding-set=-all --no-new-privs
 }
 
+# What a port's driver needs to open it; the dataplane drops it in every thread afterwards.
+port_capabilities() {
+    case ${CONFIG[dataplane.ports]} in
+    *net_af_packet* | *net_tap* | *net_pcap*) echo +net_raw,+net_admin ;;
+    *net_af_xdp*) echo +net_raw,+net_admin,+bpf,+ipc_lock ;;
+    esac
+}
+
+as_dataplane() {
+    local capabilities
+    capabilities=$(port_capabilities)
+    if [ -z "$capabilities" ]; then
+        as_user "${CONFIG[user.dataplane]}"
+        return
+    fi
+    printf '%s\n' setpriv "--reuid=${CONFIG[user.dataplane]}" "--regid=${CONFIG[user.dataplane]}" \
+        "--groups=$GROUP_ID" "--inh-caps=-all,$capabilities" "--ambient-caps=-all,$capabilities" \
+        "--bounding-set=-all,$capabilities" --no-new-privs
+}
+
 # The master reads keys and opens the port as root, then its workers become user.front.
 nginx_master() {
     printf '%s\n' setpriv --clear-groups --inh-caps=-all \
@@ -112,6 +132,10 @@ launch_process() {
     control)
         mapfile -t prefix < <(as_user "${CONFIG[user.control]}")
         launch control "${prefix[@]}" "$NODE/bin/hongbao-control" -c "$config"
+        ;;
+    dataplane)
+        mapfile -t prefix < <(as_dataplane)
+        launch dataplane "${AHEAD[@]}" "${prefix[@]}" "$NODE/bin/hongbao-dataplane" -c "$config"
         ;;
     *)
         mapfile -t prefix < <(as_user "${CONFIG[user.$name]}")
