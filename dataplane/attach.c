@@ -70,19 +70,14 @@ refuse(struct hb_dataplane *dp, int socket, int error_number, const char *messag
 	count(dp, HB_COUNTER_CLIENTS_REFUSED);
 }
 
-/*
- * The port lcore of this process carries frames from outside, whatever user the process has.
- * @return 0 when this client may do nothing here
- */
+/* @return 0 when a client of this uid may do nothing here */
 static uint64_t
-operation_mask(const struct hb_dataplane *dp, const struct ucred *peer, bool *trusted)
+operation_mask(const struct hb_dataplane *dp, uid_t uid, bool *trusted)
 {
-	bool port = peer->pid == getpid();
-
-	*trusted = !port && (peer->uid == 0 || peer->uid == dp->setup.control_uid);
+	*trusted = uid == 0 || uid == dp->setup.control_uid;
 	if (*trusted)
 		return HB_OPS_CONTROL;
-	return port || peer->uid == dp->setup.front_uid ? HB_OPS_FRONT : 0;
+	return uid == dp->setup.front_uid || uid == geteuid() ? HB_OPS_FRONT : 0;
 }
 
 static struct hb_client_slot *
@@ -108,7 +103,7 @@ accept_one(struct hb_dataplane *dp, int fd)
 		close(fd);
 		return;
 	}
-	mask = operation_mask(dp, &peer, &trusted);
+	mask = operation_mask(dp, peer.uid, &trusted);
 	if (mask == 0 || slot == NULL) {
 		if (mask == 0)
 			snprintf(message, sizeof(message),
@@ -303,6 +298,11 @@ greet(struct hb_dataplane *dp, struct hb_client_slot *slot)
 	}
 	slot->generation = ++dp->next_generation;
 	snprintf(slot->name, sizeof(slot->name), "%.31s", hello.name);
+	/* it carries frames from outside, whatever user it has: a name can only take rights away */
+	if (strcmp(slot->name, HB_PORT_CLIENT_NAME) == 0) {
+		slot->trusted = false;
+		slot->operation_mask &= HB_OPS_FRONT;
+	}
 	result = make_rings(dp, slot,
 		ring_bytes(hello.request_bytes, HB_CLIENT_REQUEST_BYTES_DEFAULT),
 		ring_bytes(hello.reply_bytes, HB_CLIENT_REPLY_BYTES_DEFAULT));

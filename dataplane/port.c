@@ -424,7 +424,7 @@ attach_if_due(struct hb_port *port, uint64_t now_ns)
 	if (port->client != NULL || now_ns < port->attach_retry_ns)
 		return;
 	port->attach_retry_ns = now_ns + ATTACH_RETRY_NS;
-	if (hb_client_open(&port->client, port->socket_path, "port", RING_BYTES, RING_BYTES, error) !=
+	if (hb_client_open(&port->client, port->socket_path, HB_PORT_CLIENT_NAME, RING_BYTES, RING_BYTES, error) !=
 		0)
 		port->client = NULL;
 }

@@ -23,6 +23,7 @@
 #include "dataplane/front_keys.h"
 #include "shm/node.h"
 
+#define HB_PORT_CLIENT_NAME "port" /* it attaches by this name, and is never trusted */
 #define HB_PORT_PENDING_MAX 65536 /* frames under way; more are answered busy */
 
 struct hb_port;

@@ -6,6 +6,7 @@
 #include "node.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -283,6 +284,27 @@ make_directories(struct node *node)
 }
 
 int64_t node_retention_s;
+const char *node_frame_keys;
+
+/* Ports as env_plain.c has them, with these keys. */
+static void
+open_ports(struct node *node)
+{
+	char path[256];
+	FILE *file;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/key", node->directory);
+	assert_int_equal(mkdir(path, 0755), 0);
+	snprintf(path, sizeof(path), "%s/%s", node->directory, HB_PATH_KEY_FRAME);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	file = fdopen(fd, "w");
+	assert_non_null(file);
+	fputs(node_frame_keys, file);
+	assert_int_equal(fclose(file), 0);
+	snprintf(node->config.port_address, sizeof(node->config.port_address), "10.0.0.1");
+	node->setup.port_count = 1;
+}
 
 void
 node_start(struct node *node, uint32_t lcores, uint32_t parked_max)
@@ -303,6 +325,8 @@ node_start(struct node *node, uint32_t lcores, uint32_t parked_max)
 	node->setup.control_uid = getuid();
 	memcpy(node->setup.token_key, "0123456789abcdef", HB_TOKEN_KEY_BYTES);
 	node->setup.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (node_frame_keys != NULL)
+		open_ports(node);
 	node->persist.epoch = 1;
 	assert_int_equal(hb_state_create(&node->persist.replayed, &capacity, 1), 0);
 	persist_start(node);
@@ -313,7 +337,7 @@ void
 node_remove(const char *directory)
 {
 	static const char *const parts[] = {HB_PATH_PERSIST_SOCKET, HB_PATH_DATAPLANE_SOCKET,
-		"socket/dataplane", "socket/persist", "socket", ""};
+		"socket/dataplane", "socket/persist", "socket", HB_PATH_KEY_FRAME, "key", ""};
 	char path[HB_PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {

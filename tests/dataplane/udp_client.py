@@ -109,6 +109,7 @@ class Front:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         if bind:
             self.socket.bind((bind, 0))
+        self.frames_max = FRAMES_MAX
         self.number = self.correlation = 0
         self.sent = self.resent = 0
 
@@ -123,7 +124,7 @@ class Front:
         for port, mine in owners.items():
             while mine:
                 some, size = [], HEAD.size
-                while mine and len(some) < FRAMES_MAX and size + len(mine[0]) <= DATAGRAM_MAX:
+                while mine and len(some) < self.frames_max and size + len(mine[0]) <= DATAGRAM_MAX:
                     size += len(mine[0])
                     some.append(mine.pop(0))
                 self.number += 1

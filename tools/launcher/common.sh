@@ -11,7 +11,7 @@ DEFAULT_NODE=$STATE_ROOT/$CHECKOUT_ID
 BUILD=${HONGBAO_BUILD:-$ROOT/build}
 GROUP=hongbao
 PROGRAMS=(dataplane/hongbao-dataplane persist/hongbao-persist
-    controlplane/hongbao-control tools/hbctl/hbctl perf/hongbao-bench)
+    controlplane/hongbao-control tools/hbctl/hbctl tools/frame/hongbao-frame perf/hongbao-bench)
 
 say() {
     printf '%s\n' "$*"
