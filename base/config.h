@@ -35,7 +35,7 @@
 	TEXT(dataplane_idle, "dataplane.idle", "adaptive",                                         \
 		"adaptive: sleep when idle; busy: spin")                                           \
 	TEXT(dataplane_ports, "dataplane.ports", "",                                               \
-		"DPDK --vdev or PCI arguments, space separated; empty: no UDP frames")                                   \
+		"DPDK --vdev or PCI arguments, space separated; empty: no UDP frames")             \
 	TEXT(dataplane_eal_extra, "dataplane.eal_extra", "",                                       \
 		"more EAL arguments, space separated")                                             \
 	TEXT(port_address, "port.address", "",                                                     \

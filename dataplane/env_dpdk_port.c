@@ -59,13 +59,14 @@ hb_env_ports_open(uint32_t *count, char error[HB_ENV_ERROR_MAX])
 	*count = 0;
 	if (there == 0 || there > HB_ENV_PORTS_MAX) {
 		snprintf(error, HB_ENV_ERROR_MAX,
-			"dataplane.ports gives %u ports, 1..%d are needed: name them as DPDK does, such "
+			"dataplane.ports gives %u ports, 1..%d are needed: name them as DPDK does, "
+			"such "
 			"as --vdev=net_af_packet0,iface=eth1",
 			there, HB_ENV_PORTS_MAX);
 		return -ENODEV;
 	}
-	pool = rte_pktmbuf_pool_create("hongbao", POOL_PACKETS, POOL_CACHED, 0,
-		RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	pool = rte_pktmbuf_pool_create(
+		"hongbao", POOL_PACKETS, POOL_CACHED, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	if (pool == NULL) {
 		snprintf(error, HB_ENV_ERROR_MAX, "no memory for packets");
 		return -ENOMEM;
@@ -103,10 +104,10 @@ hb_env_port_receive(uint32_t port, struct hb_env_packet *packets, uint32_t max)
 			rte_pktmbuf_free(burst[i]);
 			continue;
 		}
-		packets[kept++] = (struct hb_env_packet){
-			.bytes = rte_pktmbuf_mtod(burst[i], uint8_t *),
-			.length = burst[i]->data_len,
-			.handle = burst[i]};
+		packets[kept++] =
+			(struct hb_env_packet){.bytes = rte_pktmbuf_mtod(burst[i], uint8_t *),
+				.length = burst[i]->data_len,
+				.handle = burst[i]};
 	}
 	return kept;
 }

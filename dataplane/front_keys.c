@@ -53,8 +53,8 @@ parse_key(const char *word, uint8_t key[HB_DATAGRAM_KEY_BYTES])
 	const char *end = NULL;
 
 	return strlen(word) == 2 * HB_DATAGRAM_KEY_BYTES &&
-	       sodium_hex2bin(key, HB_DATAGRAM_KEY_BYTES, word, strlen(word), NULL, &bytes,
-		       &end) == 0 &&
+	       sodium_hex2bin(key, HB_DATAGRAM_KEY_BYTES, word, strlen(word), NULL, &bytes, &end) ==
+		       0 &&
 	       bytes == HB_DATAGRAM_KEY_BYTES && *end == '\0';
 }
 
@@ -142,7 +142,8 @@ read_text(int fd, const char *path, char *text, char error[256])
 	}
 	n = read(fd, text, HB_FRONT_KEYS_BYTES_MAX + 1);
 	if (n < 0 || n > HB_FRONT_KEYS_BYTES_MAX || memchr(text, '\0', (size_t)n) != NULL) {
-		snprintf(error, 256, "the key file %.150s cannot be read, or is no text of at most %d bytes",
+		snprintf(error, 256,
+			"the key file %.150s cannot be read, or is no text of at most %d bytes",
 			path, HB_FRONT_KEYS_BYTES_MAX);
 		return -EINVAL;
 	}

@@ -18,8 +18,8 @@
 
 #include "dataplane/wire.h"
 
-#define HB_FRONT_KEYS_MAX	  64
-#define HB_FRONT_KEYS_BYTES_MAX	  16384
+#define HB_FRONT_KEYS_MAX	64
+#define HB_FRONT_KEYS_BYTES_MAX 16384
 
 struct hb_front_key {
 	uint32_t id; /* 1..2^32-1 */

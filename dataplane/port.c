@@ -161,8 +161,7 @@ builder_send(struct hb_port *port, struct builder *builder)
 	memcpy(datagram, &head, sizeof(head));
 	hb_datagram_seal(datagram, key->key);
 	builder->packet.length = hb_wire_head(&port->self[builder->port], &builder->peer,
-		builder->udp_port, builder->packet.bytes,
-		HB_DATAGRAM_HEAD_BYTES + builder->bytes);
+		builder->udp_port, builder->packet.bytes, HB_DATAGRAM_HEAD_BYTES + builder->bytes);
 	if (hb_env_port_send(builder->port, &builder->packet, 1) == 1)
 		count(port, HB_COUNTER_PORT_SENT, 1);
 	else
@@ -424,8 +423,8 @@ attach_if_due(struct hb_port *port, uint64_t now_ns)
 	if (port->client != NULL || now_ns < port->attach_retry_ns)
 		return;
 	port->attach_retry_ns = now_ns + ATTACH_RETRY_NS;
-	if (hb_client_open(&port->client, port->socket_path, HB_PORT_CLIENT_NAME, RING_BYTES, RING_BYTES, error) !=
-		0)
+	if (hb_client_open(&port->client, port->socket_path, HB_PORT_CLIENT_NAME, RING_BYTES,
+		    RING_BYTES, error) != 0)
 		port->client = NULL;
 }
 

@@ -5,10 +5,10 @@
  *
  * It is a client of the dataplane like any other: it attaches through the same socket, puts each
  * frame on the ring of its owner, and sends what comes back. So the lcores that own partitions know
- * nothing of networks, frames are steered to their owner in software whatever queue or UDP port they
- * came through, and nobody waits for a network. What it owns: the ports, the keys, and a table of
- * requests under way. If the process dies, requests under way have an unknown outcome and the fronts
- * ask again; an owner answers a repeated request as it did the first.
+ * nothing of networks, frames are steered to their owner in software whatever queue or UDP port
+ * they came through, and nobody waits for a network. What it owns: the ports, the keys, and a table
+ * of requests under way. If the process dies, requests under way have an unknown outcome and the
+ * fronts ask again; an owner answers a repeated request as it did the first.
  *
  * The main thread makes and ends it, and gives it new keys; everything else is its own.
  */
@@ -24,7 +24,7 @@
 #include "shm/node.h"
 
 #define HB_PORT_CLIENT_NAME "port" /* it attaches by this name, and is never trusted */
-#define HB_PORT_PENDING_MAX 65536 /* frames under way; more are answered busy */
+#define HB_PORT_PENDING_MAX 65536  /* frames under way; more are answered busy */
 
 struct hb_port;
 

@@ -20,8 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DROP_SIGNAL	SIGUSR2
-#define DROP_WAITS_MAX	2000 /* of 1 ms, for all threads together */
+#define DROP_SIGNAL    SIGUSR2
+#define DROP_WAITS_MAX 2000 /* of 1 ms, for all threads together */
 
 static _Atomic uint32_t dropped;
 
@@ -70,7 +70,8 @@ hb_privileges_drop(char error[256])
 	atomic_store(&dropped, 0);
 	while ((entry = readdir(tasks)) != NULL)
 		if (entry->d_name[0] != '.' &&
-			syscall(SYS_tgkill, getpid(), (int)strtol(entry->d_name, NULL, 10), DROP_SIGNAL) == 0)
+			syscall(SYS_tgkill, getpid(), (int)strtol(entry->d_name, NULL, 10),
+				DROP_SIGNAL) == 0)
 			asked++;
 	closedir(tasks);
 	if (!wait_for_drops(asked)) {
@@ -93,7 +94,8 @@ check_status(const char *thread, bool may_bound, char error[256])
 	if (file == NULL)
 		return errno == ENOENT ? 0 : -errno; /* the thread has ended */
 	while (result == 0 && fgets(line, sizeof(line), file) != NULL) {
-		/* the bounding set gives nothing by itself, and only who has SETPCAP may shrink it */
+		/* the bounding set gives nothing by itself, and only who has SETPCAP may shrink it
+		 */
 		if (strncmp(line, "Cap", 3) != 0 || strlen(line) < 8 ||
 			(may_bound && strncmp(line, "CapBnd", 6) == 0))
 			continue;

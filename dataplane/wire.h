@@ -15,17 +15,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define HB_MAC_ADDRESS_BYTES	6
-#define HB_WIRE_HEADERS_BYTES	42   /* Ethernet 14, IPv4 20, UDP 8: what we send */
+#define HB_MAC_ADDRESS_BYTES	 6
+#define HB_WIRE_HEADERS_BYTES	 42   /* Ethernet 14, IPv4 20, UDP 8: what we send */
 #define HB_WIRE_PACKET_BYTES_MAX 1514 /* an Ethernet of 1,500 bytes, without its checksum */
 
-#define HB_DATAGRAM_MAGIC	 UINT32_C(0x67646268) /* "hbdg" */
-#define HB_DATAGRAM_VERSION	 1
-#define HB_DATAGRAM_HEAD_BYTES	 48
-#define HB_DATAGRAM_BYTES_MAX	 (HB_WIRE_PACKET_BYTES_MAX - HB_WIRE_HEADERS_BYTES)
-#define HB_DATAGRAM_FRAMES_MAX	 22 /* of 64 bytes */
-#define HB_DATAGRAM_KEY_BYTES	 16
-#define HB_DATAGRAM_FLAG_REPLY	 1 /* from the node */
+#define HB_DATAGRAM_MAGIC      UINT32_C(0x67646268) /* "hbdg" */
+#define HB_DATAGRAM_VERSION    1
+#define HB_DATAGRAM_HEAD_BYTES 48
+#define HB_DATAGRAM_BYTES_MAX  (HB_WIRE_PACKET_BYTES_MAX - HB_WIRE_HEADERS_BYTES)
+#define HB_DATAGRAM_FRAMES_MAX 22 /* of 64 bytes */
+#define HB_DATAGRAM_KEY_BYTES  16
+#define HB_DATAGRAM_FLAG_REPLY 1 /* from the node */
 
 /* At the beginning of a UDP payload; frames or replies follow back to back. */
 struct hb_datagram {
@@ -35,7 +35,7 @@ struct hb_datagram {
 	uint8_t count; /* of frames or replies, 1..22 */
 	uint8_t reserved;
 	uint32_t key_id;
-	uint32_t bytes; /* of frames or replies behind this head */
+	uint32_t bytes;	 /* of frames or replies behind this head */
 	uint64_t number; /* the sender's count of datagrams */
 	uint64_t reserved1;
 	uint8_t mac[16]; /* SipHash-2-4 with 128 bits over this head, mac zero, and what follows */

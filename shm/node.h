@@ -5,9 +5,9 @@
  * and counters with their labels, so a tool can print them without knowing the program.
  *
  * Written by the dataplane alone: line i and counter column i by lcore i; column
- * HB_COUNTER_COLUMN_MAIN by the main thread, HB_COUNTER_COLUMN_PORT by the port lcore. Everybody else maps it read only (sealed). Counters are
- * monotonic sums over the columns; gauges are read the same way. If the dataplane dies, the
- * segment dies with it.
+ * HB_COUNTER_COLUMN_MAIN by the main thread, HB_COUNTER_COLUMN_PORT by the port lcore. Everybody
+ * else maps it read only (sealed). Counters are monotonic sums over the columns; gauges are read
+ * the same way. If the dataplane dies, the segment dies with it.
  *
  * Wake-up: an lcore stores sleeping = 1, then looks at all its rings once more (seq_cst) before it
  * blocks on its eventfd; a client publishes, then loads sleeping (hb_ring's order) and writes the

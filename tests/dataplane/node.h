@@ -46,7 +46,8 @@ struct node {
 /** How long what is over stays in memory in nodes started from now on, seconds; 0 = the default. */
 extern int64_t node_retention_s;
 
-/** Content of key/frame.keys: nodes started from now on have the port of env_plain.h; NULL: none. */
+/** Content of key/frame.keys: nodes started from now on have the port of env_plain.h; NULL: none.
+ */
 extern const char *node_frame_keys;
 
 void node_start(struct node *node, uint32_t lcores, uint32_t parked_max);

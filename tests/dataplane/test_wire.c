@@ -16,7 +16,8 @@
 #include "dataplane/wire.h"
 #include "shm/frame.h"
 
-static const uint8_t key[HB_DATAGRAM_KEY_BYTES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const uint8_t key[HB_DATAGRAM_KEY_BYTES] = {
+	0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 static const uint8_t ours[6] = {2, 0, 0, 0, 0, 1};
 static const uint8_t theirs[6] = {2, 0, 0, 0, 0, 2};
 static struct hb_wire_self self;
@@ -68,10 +69,10 @@ udp_packet(uint8_t *bytes, uint16_t port, uint32_t payload_bytes)
 static void
 an_arp_request_for_our_address_becomes_its_answer(void **state)
 {
-	uint8_t request[60] = {255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0, 6, 4,
-		0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 2, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1};
-	static const uint8_t reply[42] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4,
-		0, 2, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 2};
+	uint8_t request[60] = {255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0, 6,
+		4, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 2, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1};
+	static const uint8_t reply[42] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6,
+		4, 0, 2, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 2, 0, 0, 0, 0, 2, 10, 0, 0, 2};
 	uint8_t after[60];
 	struct hb_wire_udp udp;
 

@@ -23,9 +23,9 @@
 #define HB_FRONT_ERROR_BYTES  160
 
 struct hb_front_options {
-	const char *address;  /* IPv4 of the node's port, such as "10.0.0.1" */
-	uint16_t udp_base;    /* the node's port.udp_base; 0 = 7400 */
-	uint32_t lcores;      /* the node's dataplane.lcores; 0 = 1. A wrong number costs a hop only */
+	const char *address; /* IPv4 of the node's port, such as "10.0.0.1" */
+	uint16_t udp_base;   /* the node's port.udp_base; 0 = 7400 */
+	uint32_t lcores; /* the node's dataplane.lcores; 0 = 1. A wrong number costs a hop only */
 	uint32_t key_id;
 	uint8_t key[16];
 	uint32_t again_ms;    /* ask again after; doubled each time up to 8 times; 0 = 20 */
@@ -38,8 +38,8 @@ struct hb_front;
 struct hb_front_request {
 	const struct hb_frame *frame; /* version, length, operation, target and what belongs to it;
 				       * issue time and correlation are filled in here */
-	struct hb_reply *reply;	      /* room for HB_REPLY_BYTES_MAX bytes; status is only read here */
-	int error;		      /* 0: answered; -ETIMEDOUT: outcome unknown; -EMSGSIZE */
+	struct hb_reply *reply; /* room for HB_REPLY_BYTES_MAX bytes; status is only read here */
+	int error;		/* 0: answered; -ETIMEDOUT: outcome unknown; -EMSGSIZE */
 };
 
 /**

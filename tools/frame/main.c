@@ -240,19 +240,45 @@ main(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
 		switch (option) {
-		case 'n': options.address = optarg; break;
-		case 'k': keys = optarg; break;
-		case 'i': key_id = number("--key", optarg, 10, UINT32_MAX); break;
-		case 'b': options.udp_base = (uint16_t)number("--base", optarg, 10, 65000); break;
-		case 'l': options.lcores = (uint32_t)number("--lcores", optarg, 10, 16); break;
-		case 't': options.deadline_ms = (uint32_t)number("--timeout", optarg, 10, 600000); break;
-		case 'g': request.group = number("--group", optarg, 10, UINT64_MAX); break;
-		case 'T': request.token = optarg; break;
-		case 's': request.sequence = number("--sequence", optarg, 10, UINT32_MAX); break;
-		case 'r': request.repeat = number("--repeat", optarg, 10, REPEAT_MAX); break;
-		case 'h': usage(stdout); return 0;
-		case 'v': puts("hongbao-frame " HB_VERSION); return 0;
-		default: usage(stderr); return 2;
+		case 'n':
+			options.address = optarg;
+			break;
+		case 'k':
+			keys = optarg;
+			break;
+		case 'i':
+			key_id = number("--key", optarg, 10, UINT32_MAX);
+			break;
+		case 'b':
+			options.udp_base = (uint16_t)number("--base", optarg, 10, 65000);
+			break;
+		case 'l':
+			options.lcores = (uint32_t)number("--lcores", optarg, 10, 16);
+			break;
+		case 't':
+			options.deadline_ms = (uint32_t)number("--timeout", optarg, 10, 600000);
+			break;
+		case 'g':
+			request.group = number("--group", optarg, 10, UINT64_MAX);
+			break;
+		case 'T':
+			request.token = optarg;
+			break;
+		case 's':
+			request.sequence = number("--sequence", optarg, 10, UINT32_MAX);
+			break;
+		case 'r':
+			request.repeat = number("--repeat", optarg, 10, REPEAT_MAX);
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		case 'v':
+			puts("hongbao-frame " HB_VERSION);
+			return 0;
+		default:
+			usage(stderr);
+			return 2;
 		}
 	}
 	if (argc - optind < 2)
