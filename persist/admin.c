@@ -60,11 +60,19 @@ applier_list(struct hb_persist *persist)
 	for (uint32_t i = 0; i < count && i < HB_APPLIER_SERVERS_MAX; i++) {
 		uint64_t lag = committed > status[i].seq ? committed - status[i].seq : 0;
 
+		char shards[64];
+
+		if (status[i].shards == 0)
+			lag = 0; /* nothing is to be applied there */
+		hb_shards_text(status[i].shards, shards);
 		json_array_append_new(list,
-			json_pack("{s:s, s:o, s:o, s:s, s:s, s:o, s:o}", "server", status[i].server,
-				"seq", number(status[i].seq), "lag", number(lag), "state",
+			json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:i, s:o, s:o}", "name",
+				status[i].name, "server", status[i].server, "shards", shards, "seq",
+				number(status[i].seq), "lag", number(lag), "lag_ms",
+				number(status[i].lag_ms), "state",
 				hb_applier_state_name(status[i].state), "error", status[i].error,
-				"records", number(status[i].records), "transactions",
+				"failures", (int)status[i].failures, "records",
+				number(status[i].records), "transactions",
 				number(status[i].transactions)));
 	}
 	return list;

@@ -155,7 +155,7 @@ release_mark(void)
 	mark = seq[1];
 	count = hb_applier_status(persist.applier, status, HB_APPLIER_SERVERS_MAX);
 	for (uint32_t i = 0; i < count && i < HB_APPLIER_SERVERS_MAX; i++)
-		if (status[i].seq < mark)
+		if (status[i].shards != 0 && status[i].seq < mark)
 			mark = status[i].seq;
 	return count == 0 ? 0 : mark;
 }
@@ -199,6 +199,20 @@ start_appliers(void)
 		"error=\"%s\" effect=\"MySQL falls behind; the journal goes on\"", error);
 }
 
+/* Servers and shards must make sense before anything is written. */
+static bool
+map_is_sound(void)
+{
+	struct hb_server_map map;
+	char error[256] = "";
+
+	if (hb_server_map_load(&map, &persist.config, persist.journal_directory, error) == 0)
+		return true;
+	hb_log(HB_LOG_ERROR, "shard_map_refused", "error=\"%s\"", error);
+	fprintf(stderr, "hongbao-persist: %s\n", error);
+	return false;
+}
+
 static int
 open_journal(char error[HB_JOURNAL_ERROR_BYTES])
 {
@@ -222,6 +236,8 @@ start(void)
 	int rc;
 
 	hb_path(persist.journal_directory, persist.config.node_directory, HB_PATH_JOURNAL);
+	if (!map_is_sound())
+		return EXIT_BAD_CONFIG;
 	rc = open_journal(error);
 	if (rc == 0) {
 		rc = hb_journal_begin_epoch(&persist.journal, false);
