@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -36,6 +37,7 @@
 #define RETRIES_BEFORE_ALARM 5
 #define POLL_MS		     10 /* while a batch fills, and for the stop of a process */
 #define IDLE_WAIT_MS	     500
+#define WORK_END_MS_MAX	     10000
 #define LAG_BATCHES	     4 /* further behind than this: larger batches */
 #define LAG_FACTOR	     4
 
@@ -78,10 +80,12 @@ struct server {
 struct hb_applier {
 	uint32_t server_count;
 	struct server servers[HB_APPLIER_SERVERS_MAX];
+	const struct hb_config *config;
 	const struct hb_applier_source *source;
 
 	pthread_mutex_t lock;
 	/* under lock */
+	bool ending;
 	struct hb_server_map map;
 	enum hbi_applier_claim claim;
 	struct hb_applier_task task;
@@ -665,6 +669,7 @@ hb_applier_start(struct hb_applier **applier, const struct hb_config *config,
 		return -ENOMEM;
 	}
 	a->source = source;
+	a->config = config;
 	pthread_mutex_init(&a->lock, NULL);
 	rc = open_map(a, config, error);
 	for (uint32_t i = 0; i < a->map.server_count && rc == 0; i++) {
@@ -681,11 +686,31 @@ hb_applier_start(struct hb_applier **applier, const struct hb_config *config,
 	return 0;
 }
 
+/* Work on a server ends at its next step. @return false when it does not in time */
+static bool
+end_work(struct hb_applier *a)
+{
+	uint64_t until_ns = hb_mono_ns() + UINT64_C(1000000) * WORK_END_MS_MAX;
+	bool working = true;
+
+	while (working && hb_mono_ns() < until_ns) {
+		pthread_mutex_lock(&a->lock);
+		a->ending = true;
+		working = a->claim == HBI_CLAIM_WORK;
+		pthread_mutex_unlock(&a->lock);
+		if (working)
+			nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000}, NULL);
+	}
+	return !working;
+}
+
 void
 hb_applier_stop(struct hb_applier *applier)
 {
 	if (applier == NULL)
 		return;
+	bool alone = end_work(applier);
+
 	/* all at once: one that waits for its server's answer must not hold up the others' end */
 	for (uint32_t i = 0; i < applier->server_count; i++) {
 		struct server *s = &applier->servers[i];
@@ -703,6 +728,8 @@ hb_applier_stop(struct hb_applier *applier)
 			pthread_join(applier->servers[i].thread, NULL);
 		hb_batch_destroy(applier->servers[i].batch);
 	}
+	if (!alone)
+		return; /* somebody still looks at it; the process is about to end */
 	pthread_mutex_destroy(&applier->lock);
 	free(applier);
 }
@@ -889,6 +916,22 @@ hbi_applier_unclaim(struct hb_applier *applier)
 	change_claim(applier, HBI_CLAIM_WORK, HBI_CLAIM_NONE);
 }
 
+void
+hbi_applier_abandon(struct hb_applier *applier)
+{
+	change_claim(applier, HBI_CLAIM_WORK, HBI_CLAIM_NONE);
+}
+
+bool
+hbi_applier_is_ending(struct hb_applier *applier)
+{
+	pthread_mutex_lock(&applier->lock);
+	bool ending = applier->ending;
+
+	pthread_mutex_unlock(&applier->lock);
+	return ending;
+}
+
 static void
 want_park(struct server *s, bool park)
 {
@@ -984,6 +1027,12 @@ hbi_applier_await_map(
 
 	pthread_mutex_unlock(&s->lock);
 	return taken;
+}
+
+const struct hb_config *
+hbi_applier_node_config(const struct hb_applier *applier)
+{
+	return applier->config;
 }
 
 const struct hb_config *

@@ -22,6 +22,11 @@ int hbi_applier_claim(struct hb_applier *applier, char error[256]);
 /** Give them back: everything that stands goes on. */
 void hbi_applier_unclaim(struct hb_applier *applier);
 
+/** Let go without telling anybody to go on: what stands stands, as after a death. */
+void hbi_applier_abandon(struct hb_applier *applier);
+/** The appliers are being ended: give up soon. */
+bool hbi_applier_is_ending(struct hb_applier *applier);
+
 /** Stop the servers of `mask` at seq, as hb_applier_stop_at does with all. */
 int hbi_applier_stop(struct hb_applier *applier, uint32_t mask, uint64_t seq, uint32_t timeout_ms,
 	char error[256]);
@@ -38,7 +43,8 @@ void hbi_applier_map_set(struct hb_applier *applier, const struct hb_server_map 
 bool hbi_applier_await_map(
 	struct hb_applier *applier, uint32_t server, uint64_t version, uint32_t timeout_ms);
 
-/** The configuration that leads to a server. */
+/** The node's configuration, and the one that leads to a server. */
+const struct hb_config *hbi_applier_node_config(const struct hb_applier *applier);
 const struct hb_config *hbi_applier_config(const struct hb_applier *applier, uint32_t server);
 const struct hb_applier_source *hbi_applier_source(const struct hb_applier *applier);
 void hbi_applier_task(struct hb_applier *applier, const struct hb_applier_task *task);

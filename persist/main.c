@@ -191,6 +191,7 @@ start_appliers(void)
 	persist.applier_source.journal_directory = persist.journal_directory;
 	memcpy(persist.applier_source.stream_id, persist.journal.superblock.stream_id, 16);
 	persist.applier_source.commit = &persist.journal.commit;
+	persist.applier_source.release_mark = &persist.journal.pack_mark;
 	if (hb_applier_start(&persist.applier, &persist.config, &persist.applier_source, error) ==
 		0)
 		return;
