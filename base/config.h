@@ -77,8 +77,9 @@
 	TEXT(mysql_control_user, "mysql.control_user", "hongbao-control", "login of control")      \
 	TEXT(mysql_control_database, "mysql.control_database", "hb_control", "schema of control")  \
 	TEXT(mysql_servers, "mysql.servers", "",                                                   \
-		"several servers: NAME=private, NAME=unix:/path or NAME=tcp:HOST:PORT, spaces "    \
-		"between; empty: the one of mysql.socket or mysql.host, called main")              \
+		"several servers: NAME=private (private2 to private4 are further private ones), "  \
+		"NAME=unix:/path or NAME=tcp:HOST:PORT, spaces between; empty: the one of "        \
+		"mysql.socket or mysql.host, called main")                                         \
 	TEXT(mysql_shards, "mysql.shards", "",                                                     \
 		"shards of each server at the first start, as main:0-7 b:8-15; empty: the first "  \
 		"server has all. Later hbctl mysql move-shard changes it")                         \

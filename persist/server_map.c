@@ -24,6 +24,8 @@
 #define PORT_MAX	 65535
 #define PATH_BYTES	 512
 #define PRIVATE_ADDRESS	 "private"
+#define PRIVATE_SERVERS_MAX 4 /* as in tools/launcher/mysql.sh */
+#define PRIVATE_SOCKET_FORMAT "socket/mysql/mysql%u.sock"
 #define SOCKET_PREFIX	 "unix:"
 #define HOST_PREFIX	 "tcp:"
 #define PREFIX_IS(t, p)	 (strncmp(t, p, sizeof(p) - 1) == 0)
@@ -97,16 +99,32 @@ hb_server_map_find(const struct hb_server_map *map, const char *name)
 
 /* ---- servers ---- */
 
+/* "private", or a further private server such as "private2", whose socket is beside the first's. */
 static bool
-parse_address(const char *text, struct hb_server_address *address)
+parse_private(const char *text, const char *node_directory, struct hb_server_address *address)
+{
+	uint64_t number;
+
+	text += sizeof(PRIVATE_ADDRESS) - 1;
+	if (text[0] == 0)
+		return true;
+	if (!decimal(text, strlen(text), PRIVATE_SERVERS_MAX, &number) || number < 2 ||
+		text[1] != 0)
+		return false;
+	return snprintf(address->socket, sizeof(address->socket), "%.200s/" PRIVATE_SOCKET_FORMAT,
+		       node_directory, (unsigned int)number) < (int)sizeof(address->socket);
+}
+
+static bool
+parse_address(const char *text, const char *node_directory, struct hb_server_address *address)
 {
 	const char *colon;
 	uint64_t port;
 
 	memset(address, 0, sizeof(*address));
 	address->given = true;
-	if (strcmp(text, PRIVATE_ADDRESS) == 0)
-		return true;
+	if (PREFIX_IS(text, PRIVATE_ADDRESS))
+		return parse_private(text, node_directory, address);
 	if (PREFIX_IS(text, SOCKET_PREFIX)) {
 		text += sizeof(SOCKET_PREFIX) - 1;
 		snprintf(address->socket, sizeof(address->socket), "%s", text);
@@ -133,27 +151,29 @@ same_address(const struct hb_server_address *a, const struct hb_server_address *
 
 /* NAME=ADDRESS. @return place of '=' in the word, or -EINVAL */
 static int
-parse_entry(const char *option, const char *word, struct hb_server_address *address, char *error)
+parse_entry(const struct hb_config *config, const char *option, const char *word,
+	struct hb_server_address *address, char *error)
 {
 	const char *equals = strchr(word, '=');
 
 	if (equals == NULL || !is_name(word, (size_t)(equals - word)) ||
-		!parse_address(equals + 1, address))
+		!parse_address(equals + 1, config->node_directory, address))
 		return refuse(error,
-			"%s: '%.80s' is not NAME=private, NAME=unix:/path or NAME=tcp:HOST:PORT "
-			"(a name has at most %d letters, digits, _ and -)",
-			option, word, HB_SERVER_NAME_BYTES - 1);
+			"%s: '%.80s' is not NAME=private (private2 to private%d), NAME=unix:/path or "
+			"NAME=tcp:HOST:PORT (a name has at most %d letters, digits, _ and -)",
+			option, word, PRIVATE_SERVERS_MAX, HB_SERVER_NAME_BYTES - 1);
 	return (int)(equals - word);
 }
 
 static int
-parse_servers(struct hb_server_map *map, const char *text, char error[256])
+parse_servers(struct hb_server_map *map, const struct hb_config *config, char error[256])
 {
+	const char *text = config->mysql_servers;
 	struct hb_server_address address;
 	char word[WORD_BYTES];
 
 	while (next_word(&text, word)) {
-		int length = parse_entry("mysql.servers", word, &address, error);
+		int length = parse_entry(config, "mysql.servers", word, &address, error);
 
 		if (length < 0)
 			return length;
@@ -177,13 +197,14 @@ parse_servers(struct hb_server_map *map, const char *text, char error[256])
 }
 
 static int
-parse_replicas(struct hb_server_map *map, const char *text, char error[256])
+parse_replicas(struct hb_server_map *map, const struct hb_config *config, char error[256])
 {
+	const char *text = config->mysql_replicas;
 	struct hb_server_address address;
 	char word[WORD_BYTES];
 
 	while (next_word(&text, word)) {
-		int length = parse_entry("mysql.replicas", word, &address, error);
+		int length = parse_entry(config, "mysql.replicas", word, &address, error);
 		int server;
 
 		if (length < 0)
@@ -324,9 +345,9 @@ hb_server_map_from_config(
 				     "address into mysql.servers",
 			config->mysql_socket[0] != 0 ? "socket" : "host");
 	else
-		rc = parse_servers(map, config->mysql_servers, error);
+		rc = parse_servers(map, config, error);
 	if (rc == 0)
-		rc = parse_replicas(map, config->mysql_replicas, error);
+		rc = parse_replicas(map, config, error);
 	/* an empty mysql.shards: the first server has all (owner 0) */
 	if (rc == 0 && config->mysql_shards[strspn(config->mysql_shards, " ")] != 0)
 		rc = parse_shards(map, "mysql.shards", config->mysql_shards, error);

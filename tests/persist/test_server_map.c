@@ -103,6 +103,10 @@ shards_are_spread_over_four_servers(void **state)
 	assert_string_equal(one.mysql_socket, "");
 	assert_string_equal(one.mysql_host, "127.0.0.1");
 	assert_int_equal(one.mysql_port, 3307);
+	set(config.node_directory, "/node");
+	assert_int_equal(parse("main=private b=private2", "main:0-7 b:8-15"), 0);
+	assert_string_equal(map.server[0].primary.socket, "");
+	assert_string_equal(map.server[1].primary.socket, "/node/socket/mysql/mysql2.sock");
 }
 
 static void
@@ -142,6 +146,9 @@ servers_that_make_no_sense_are_refused_with_the_reason(void **state)
 	assert_refused("a", "", "mysql.servers: 'a' is not NAME=private");
 	assert_refused("a=b", "", "'a=b' is not NAME=private");
 	assert_refused("a=unix:relative", "", "is not NAME=private");
+	assert_refused("a=private1", "", "is not NAME=private");
+	assert_refused("a=private02", "", "is not NAME=private");
+	assert_refused("a=private5", "", "is not NAME=private");
 	assert_refused("a=tcp:host", "", "is not NAME=private");
 	assert_refused("a=tcp:host:0", "", "is not NAME=private");
 	assert_refused("a=tcp:host:65536", "", "is not NAME=private");
