@@ -60,7 +60,7 @@ struct server {
 	bool park_wanted;
 	uint32_t shards;
 	uint64_t map_version; /* that it has taken over */
-	uint64_t level_ns;    /* wall: when it had everything; 0 at first */
+	uint64_t level_ns;    /* wall: when it had everything; at first when the thread began */
 	uint64_t stop_seq;
 	struct hb_applier_status status;
 	uint64_t applied[HB_PARTITION_COUNT]; /* core sequences in MySQL; 0: not known */
@@ -617,6 +617,7 @@ server_start(struct hb_applier *a, uint32_t index, const struct hb_config *confi
 	s->config = &s->own_config;
 	s->source = a->source;
 	s->shards = hb_server_map_shards(&a->map, index);
+	s->level_ns = hb_wall_ns();
 	s->status.state = HB_APPLIER_WAITING;
 	s->status.shards = s->shards;
 	snprintf(s->status.name, sizeof(s->status.name), "%s", a->map.server[index].name);
@@ -1051,7 +1052,7 @@ hbi_applier_source(const struct hb_applier *applier)
 static uint64_t
 lag_ms(const struct server *s, uint64_t committed, uint64_t now_ns)
 {
-	if (s->status.seq >= committed || s->level_ns == 0 || s->level_ns >= now_ns)
+	if (s->status.seq >= committed || s->level_ns >= now_ns)
 		return 0;
 	return (now_ns - s->level_ns) / 1000000;
 }

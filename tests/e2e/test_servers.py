@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 
-from lib import Options, OwnNode, expect, log, test, wait_for
+from lib import Node, Options, OwnNode, expect, log, test, wait_for
 from load import Load
 
 LAG_SECONDS_MAX = 5.0
@@ -19,9 +19,9 @@ def appliers(node):
     return {a["name"]: a for a in node.persist("status")["appliers"]}
 
 
-def two_servers(name, shards="main:0-7 b:8-15"):
+def two_servers(name):
     return OwnNode(name, dataplane__lcores=1, mysql__servers="main=private b=private2",
-                   mysql__shards=shards)
+                   mysql__shards="main:0-7 b:8-15")
 
 
 def hbctl(node, *arguments):
@@ -63,6 +63,7 @@ def while_one_of_two_servers_stands_still_the_other_keeps_up_and_a_shard_moves_u
         load = Load(node, packets=max(20, seconds * 2), pause_s=0.01).start()
         try:
             load.wait_answers(100)
+            node.wait_applied()
             watch = LagWatch(node, "main")
             pid = node.pid("mysql2")
             os.kill(pid, signal.SIGSTOP)
@@ -151,8 +152,9 @@ def a_shard_map_that_forgets_or_doubles_a_shard_is_refused_with_the_reason():
     for shards, reason in (("main:0-4,6-7 b:8-15", "shard 5 is missing: no server has it"),
                            ("main:0-7 b:7-15", "shard 7 is there twice, at main and at b"),
                            ("main:0-7 c:8-15", "server c is not defined in mysql.servers")):
-        holder = two_servers("badmap", shards)
-        code, text = holder.node.try_up()
-        holder.node.launcher("down", "--config", holder.node.config)
+        node = Node("e2e-badmap", mysql__servers="main=unix:/run/none b=tcp:127.0.0.1:1",
+                    mysql__shards=shards)
+        code, text = node.try_up()
+        node.launcher("down", "--config", node.config)
         expect(code != 0 and reason in text, "up with", shards, "ended with", code, "\n" + text)
-        holder.node.remove()
+        node.remove()
