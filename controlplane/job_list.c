@@ -139,7 +139,8 @@ run_expired_not_refunded(void *context, struct hb_job_result *result)
 	if (unread > 0) {
 		result->ok = false;
 		snprintf(result->text, sizeof(result->text),
-			"%u shards could not be read (MySQL: %.100s); in the others %u packets were "
+			"%u shards could not be read (MySQL: %.100s); in the others %u packets "
+			"were "
 			"closed",
 			unread, error, closed);
 		return;
@@ -171,8 +172,8 @@ judge_applier(const json_t *applier, struct hb_job_result *result)
 	result->alarm = true;
 	snprintf(result->text, sizeof(result->text),
 		"applier of %.60s (%.16s) is %s, %lld records behind%s%.60s", server ? server : "?",
-		name ? name : "?", state ? state : "?", (long long)lag, error && error[0] ? ": " : "",
-		error ? error : "");
+		name ? name : "?", state ? state : "?", (long long)lag,
+		error && error[0] ? ": " : "", error ? error : "");
 }
 
 static void

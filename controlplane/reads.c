@@ -405,8 +405,8 @@ snapshot(struct hb_read *read, char error[HB_READS_ERROR_BYTES])
 	read->position_ns = 0;
 	read->has_shard = false;
 	if (result == 0)
-		result = hb_read_query(read, HB_READ_POSITION, read->shard, NULL, &row,
-			position_min, read, error);
+		result = hb_read_query(
+			read, HB_READ_POSITION, read->shard, NULL, &row, position_min, read, error);
 	if (result != 0) {
 		read->broken = true;
 		return result;
@@ -447,8 +447,8 @@ note(struct place *place, int result, const char *error)
 
 /* A snapshot of a shard at one place, wherever it stands. */
 static int
-begin_at(struct place *place, uint32_t shard, struct hb_read **out,
-	char error[HB_READS_ERROR_BYTES])
+begin_at(
+	struct place *place, uint32_t shard, struct hb_read **out, char error[HB_READS_ERROR_BYTES])
 {
 	struct hb_read *read = take(place);
 	int result;
@@ -533,8 +533,7 @@ static int
 begin(struct hb_reads *reads, uint32_t shard, uint64_t min_seq, struct hb_read **out,
 	char error[HB_READS_ERROR_BYTES])
 {
-	uint64_t age_ns_max =
-		(uint64_t)reads->config->mysql_replica_lag_ms_max * UINT64_C(1000000);
+	uint64_t age_ns_max = (uint64_t)reads->config->mysql_replica_lag_ms_max * UINT64_C(1000000);
 	uint32_t server = atomic_load(&reads->owner[shard]);
 	char ignored[HB_READS_ERROR_BYTES];
 	int result;

@@ -22,7 +22,7 @@
 #include "shm/limits.h"
 #include "shm/order_number.h"
 
-#define HB_READS_CONNECTIONS 4 /* to each server and to each replica */
+#define HB_READS_CONNECTIONS 4	  /* to each server and to each replica */
 #define HB_READS_WAIT_MS     1000 /* for a connection, and for min_seq */
 #define HB_READS_ERROR_BYTES 256
 #define HB_READS_ROWS_MAX    100 /* of one page */

@@ -21,8 +21,7 @@
 #include "persist/persist.h"
 #include "shm/node.h"
 
-#define COMMANDS                                                                                   \
-	"status, counters, applier_stop, applier_resume, mysql, mysql_move, mysql_rebuild"
+#define COMMANDS	    "status, counters, applier_stop, applier_resume, mysql, mysql_move, mysql_rebuild"
 #define LINE_BYTES_MAX	    4096
 #define CONNECTIONS_MAX	    32
 #define IDLE_MS_MAX	    300000
@@ -67,15 +66,15 @@ hb_admin_appliers(struct hb_persist *persist)
 		if (status[i].shards == 0)
 			lag = 0; /* nothing is to be applied there */
 		hb_shards_text(status[i].shards, shards);
-		json_array_append_new(list,
-			json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:i, s:o, s:o}", "name",
-				status[i].name, "server", status[i].server, "shards", shards, "seq",
-				number(status[i].seq), "lag", number(lag), "lag_ms",
-				number(status[i].lag_ms), "state",
-				hb_applier_state_name(status[i].state), "error", status[i].error,
-				"failures", (int)status[i].failures, "records",
-				number(status[i].records), "transactions",
-				number(status[i].transactions)));
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:i, s:o, s:o}",
+				      "name", status[i].name, "server", status[i].server, "shards",
+				      shards, "seq", number(status[i].seq), "lag", number(lag),
+				      "lag_ms", number(status[i].lag_ms), "state",
+				      hb_applier_state_name(status[i].state), "error",
+				      status[i].error, "failures", (int)status[i].failures,
+				      "records", number(status[i].records), "transactions",
+				      number(status[i].transactions)));
 	}
 	return list;
 }

@@ -44,12 +44,11 @@ work_main(void *argument)
 	if (work.shard == SHARD_NONE)
 		rc = hb_server_rebuild(work.applier, work.server, error);
 	else
-		rc = hb_server_move_shard(
-			work.applier, work.shard, work.server, NULL, NULL, error);
+		rc = hb_server_move_shard(work.applier, work.shard, work.server, NULL, NULL, error);
 	pthread_mutex_lock(&work.lock);
 	work.running = false;
 	work.ok = rc == 0;
-	memcpy(work.error, error, sizeof(work.error));
+	snprintf(work.error, sizeof(work.error), "%s", rc == 0 ? "" : error);
 	pthread_mutex_unlock(&work.lock);
 	return NULL;
 }
@@ -137,8 +136,7 @@ map_json(struct hb_persist *persist)
 		hb_server_map_text(&wanted, option);
 	return json_pack("{s:b, s:I, s:s, s:s, s:o, s:o, s:o}", "ok", 1, "version",
 		(json_int_t)map.version, "shards", shards, "option", option, "moved",
-		moved_json(&map), "work", work_json(&task), "servers",
-		hb_admin_appliers(persist));
+		moved_json(&map), "work", work_json(&task), "servers", hb_admin_appliers(persist));
 }
 
 json_t *

@@ -901,8 +901,9 @@ hbi_applier_claim(struct hb_applier *applier, char error[256])
 	if (was == HBI_CLAIM_WORK)
 		return claimed_by_work(applier, error);
 	if (was == HBI_CLAIM_STOP) {
-		snprintf(error, 256, "the appliers are stopped, by a check or a backup: wait for its "
-				     "end, or 'hbctl applier resume' when it was killed");
+		snprintf(error, 256,
+			"the appliers are stopped, by a check or a backup: wait for its "
+			"end, or 'hbctl applier resume' when it was killed");
 		return -EBUSY;
 	}
 	return 0;
@@ -977,8 +978,7 @@ hbi_applier_map(struct hb_applier *applier, struct hb_server_map *map)
 }
 
 void
-hb_applier_map(
-	struct hb_applier *applier, struct hb_server_map *map, struct hb_applier_task *task)
+hb_applier_map(struct hb_applier *applier, struct hb_server_map *map, struct hb_applier_task *task)
 {
 	pthread_mutex_lock(&applier->lock);
 	*map = applier->map;

@@ -28,8 +28,8 @@
 /* What an applier needs of persist. Outlives the appliers. */
 struct hb_applier_source {
 	const char *journal_directory;
-	uint8_t stream_id[16];	  /* of the journal: key of the position row */
-	struct hb_commit *commit; /* hb_committed_seq, hb_commit_wait */
+	uint8_t stream_id[16];		/* of the journal: key of the position row */
+	struct hb_commit *commit;	/* hb_committed_seq, hb_commit_wait */
 	_Atomic uint64_t *release_mark; /* segments below may be dropped; NULL: nobody drops any */
 };
 

@@ -17,18 +17,18 @@
 
 #include "base/assert.h"
 
-#define WORD_BYTES	 HB_CONFIG_TEXT_MAX
-#define FILE_BYTES_MAX	 2048
-#define OWNER_UNKNOWN	 UINT32_MAX
-#define SINGLE_NAME	 "main"
-#define PORT_MAX	 65535
-#define PATH_BYTES	 512
-#define PRIVATE_ADDRESS	 "private"
-#define PRIVATE_SERVERS_MAX 4 /* as in tools/launcher/mysql.sh */
+#define WORD_BYTES	      HB_CONFIG_TEXT_MAX
+#define FILE_BYTES_MAX	      2048
+#define OWNER_UNKNOWN	      UINT32_MAX
+#define SINGLE_NAME	      "main"
+#define PORT_MAX	      65535
+#define PATH_BYTES	      512
+#define PRIVATE_ADDRESS	      "private"
+#define PRIVATE_SERVERS_MAX   4 /* as in tools/launcher/mysql.sh */
 #define PRIVATE_SOCKET_FORMAT "socket/mysql/mysql%u.sock"
-#define SOCKET_PREFIX	 "unix:"
-#define HOST_PREFIX	 "tcp:"
-#define PREFIX_IS(t, p)	 (strncmp(t, p, sizeof(p) - 1) == 0)
+#define SOCKET_PREFIX	      "unix:"
+#define HOST_PREFIX	      "tcp:"
+#define PREFIX_IS(t, p)	      (strncmp(t, p, sizeof(p) - 1) == 0)
 
 __attribute__((format(printf, 2, 3))) static int
 refuse(char error[256], const char *format, ...)
@@ -41,7 +41,8 @@ refuse(char error[256], const char *format, ...)
 	return -EINVAL;
 }
 
-/* The next word between spaces. @return false at the end; too long a word is cut and refused later */
+/* The next word between spaces. @return false at the end; too long a word is cut and refused later
+ */
 static bool
 next_word(const char **text, char word[WORD_BYTES])
 {
@@ -159,7 +160,8 @@ parse_entry(const struct hb_config *config, const char *option, const char *word
 	if (equals == NULL || !is_name(word, (size_t)(equals - word)) ||
 		!parse_address(equals + 1, config->node_directory, address))
 		return refuse(error,
-			"%s: '%.80s' is not NAME=private (private2 to private%d), NAME=unix:/path or "
+			"%s: '%.80s' is not NAME=private (private2 to private%d), NAME=unix:/path "
+			"or "
 			"NAME=tcp:HOST:PORT (a name has at most %d letters, digits, _ and -)",
 			option, word, PRIVATE_SERVERS_MAX, HB_SERVER_NAME_BYTES - 1);
 	return (int)(equals - word);
@@ -251,8 +253,9 @@ give_shards(struct hb_server_map *map, const char *what, uint32_t server, uint64
 {
 	for (uint64_t shard = first; shard <= last; shard++) {
 		if (map->owner[shard] != OWNER_UNKNOWN)
-			return refuse(error, "%s: shard %" PRIu64 " is there twice, at %s and at %s",
-				what, shard, map->server[map->owner[shard]].name,
+			return refuse(error,
+				"%s: shard %" PRIu64 " is there twice, at %s and at %s", what,
+				shard, map->server[map->owner[shard]].name,
 				map->server[server].name);
 		map->owner[shard] = server;
 	}
@@ -299,8 +302,9 @@ parse_share(struct hb_server_map *map, const char *what, const char *word, char 
 				"%s: '%.*s' is not a shard or a range of shards such as 0-7", what,
 				(int)length, at);
 		if (last >= HB_PARTITION_COUNT)
-			return refuse(error, "%s: shard %" PRIu64 " does not exist: they are 0 to %d",
-				what, last, HB_PARTITION_COUNT - 1);
+			return refuse(error,
+				"%s: shard %" PRIu64 " does not exist: they are 0 to %d", what,
+				last, HB_PARTITION_COUNT - 1);
 		rc = give_shards(map, what, (uint32_t)server, first, last, error);
 		if (rc != 0)
 			return rc;
@@ -341,8 +345,9 @@ hb_server_map_from_config(
 	if (config->mysql_servers[strspn(config->mysql_servers, " ")] == 0)
 		rc = single_server(map, config);
 	else if (config->mysql_socket[0] != 0 || config->mysql_host[0] != 0)
-		return refuse(error, "mysql.servers and mysql.%s exclude each other: put the "
-				     "address into mysql.servers",
+		return refuse(error,
+			"mysql.servers and mysql.%s exclude each other: put the "
+			"address into mysql.servers",
 			config->mysql_socket[0] != 0 ? "socket" : "host");
 	else
 		rc = parse_servers(map, config, error);
@@ -524,8 +529,8 @@ hb_server_map_store(struct hb_server_map *map, const char *journal_directory, ch
 	int length, rc;
 
 	hb_server_map_text(map, shards);
-	length = snprintf(text, sizeof(text), "version %" PRIu64 "\nshards %s\n", map->version + 1,
-		shards);
+	length = snprintf(
+		text, sizeof(text), "version %" PRIu64 "\nshards %s\n", map->version + 1, shards);
 	if (map->moved_shard != HB_NO_SHARD)
 		snprintf(text + length, sizeof(text) - (size_t)length, "moved %u %s %s\n",
 			map->moved_shard, map->server[map->moved_from].name,

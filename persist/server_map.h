@@ -63,8 +63,7 @@ int hb_server_map_load(struct hb_server_map *map, const struct hb_config *config
 	const char *journal_directory, char error[256]);
 
 /** Replace the file, durably, with the next version. @return 0 or -errno with `error` */
-int hb_server_map_store(
-	struct hb_server_map *map, const char *journal_directory, char error[256]);
+int hb_server_map_store(struct hb_server_map *map, const char *journal_directory, char error[256]);
 
 /** Bit per shard of a server. */
 uint32_t hb_server_map_shards(const struct hb_server_map *map, uint32_t server);

@@ -124,8 +124,8 @@ open_server(struct hb_applier *applier, uint32_t server, struct hb_db **db, char
 static int
 open_both(struct move *m)
 {
-	int rc = at_server(
-		&m->map, m->from, open_server(m->applier, m->from, &m->from_db, m->error), m->error);
+	int rc = at_server(&m->map, m->from,
+		open_server(m->applier, m->from, &m->from_db, m->error), m->error);
 
 	if (rc == 0)
 		rc = at_server(&m->map, m->to, open_server(m->applier, m->to, &m->to_db, m->error),
@@ -201,13 +201,11 @@ join(struct move *m)
 			hbi_applier_config(m->applier, m->to)->mysql_database);
 	}
 	if (rc == 0)
-		rc = forget_position(
-			m->to_db, hbi_applier_source(m->applier)->stream_id, m->error);
+		rc = forget_position(m->to_db, hbi_applier_source(m->applier)->stream_id, m->error);
 	if (rc == 0)
 		rc = clear_origins(m);
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT && rc == 0; p++)
-		rc = hb_origins_copy(
-			m->from_db, m->to_db, p, m->map.owner[p] == m->from, m->error);
+		rc = hb_origins_copy(m->from_db, m->to_db, p, m->map.owner[p] == m->from, m->error);
 	if (rc == 0)
 		rc = hb_position_create(m->to_db, &m->position, 0, m->error);
 	return at_server(&m->map, m->to, rc, m->error);
@@ -342,10 +340,9 @@ take_over(struct move *m)
 		return rc;
 	/* the last shard may have gone: then nobody connects there any more, but us */
 	if (hb_server_map_shards(&m->map, m->from) == 0 && m->from_db != NULL)
-		rc = at_server(&m->map, m->from,
-			hb_shard_lost(m->from_db, m->shard, m->error), m->error);
-	else if (!hbi_applier_await_map(
-			 m->applier, m->from, m->map.version, TAKE_MAP_TIMEOUT_MS))
+		rc = at_server(
+			&m->map, m->from, hb_shard_lost(m->from_db, m->shard, m->error), m->error);
+	else if (!hbi_applier_await_map(m->applier, m->from, m->map.version, TAKE_MAP_TIMEOUT_MS))
 		rc = refuse(m->error, -ETIMEDOUT,
 			"shard %u is moved, but server %s does not answer: its old rows are not "
 			"cleared; give the command again when it does",
@@ -366,8 +363,7 @@ clear_old(struct move *m)
 	int rc;
 
 	set_phase(m->applier, &m->task, "clearing");
-	rc = at_server(
-		&m->map, m->from, clear_tables(m->from_db, m->shard, m->error), m->error);
+	rc = at_server(&m->map, m->from, clear_tables(m->from_db, m->shard, m->error), m->error);
 	if (rc == 0)
 		rc = step(m, HB_MOVE_CLEARED);
 	if (rc != 0)
@@ -384,8 +380,7 @@ clear_old(struct move *m)
 static int
 end_snapshot(struct move *m)
 {
-	return at_server(
-		&m->map, m->from, hb_db_execute(m->from_db, "COMMIT", m->error), m->error);
+	return at_server(&m->map, m->from, hb_db_execute(m->from_db, "COMMIT", m->error), m->error);
 }
 
 static int
@@ -410,8 +405,8 @@ finish_earlier(struct move *m)
 	int rc;
 
 	m->from = m->map.moved_from;
-	rc = at_server(
-		&m->map, m->from, open_server(m->applier, m->from, &m->from_db, m->error), m->error);
+	rc = at_server(&m->map, m->from, open_server(m->applier, m->from, &m->from_db, m->error),
+		m->error);
 	if (rc == 0)
 		rc = take_over(m);
 	return rc == 0 ? clear_old(m) : rc;
@@ -431,8 +426,8 @@ find_server(const struct hb_server_map *map, const char *name, uint32_t *server,
 	for (uint32_t i = 0; i < map->server_count; i++)
 		length += (size_t)snprintf(
 			names + length, sizeof(names) - length, " %s", map->server[i].name);
-	return refuse(error, -ENOENT, "no server %.16s is defined in mysql.servers; there are:%.180s",
-		name, names);
+	return refuse(error, -ENOENT,
+		"no server %.16s is defined in mysql.servers; there are:%.180s", name, names);
 }
 
 static int

@@ -41,8 +41,8 @@ add_to_sum(void *context, const void *row)
 }
 
 int
-hb_table_sum_read(struct hb_db *db, enum hb_table table, uint32_t partition,
-	struct hb_row_sum *sum, char error[HB_DB_ERROR_BYTES])
+hb_table_sum_read(struct hb_db *db, enum hb_table table, uint32_t partition, struct hb_row_sum *sum,
+	char error[HB_DB_ERROR_BYTES])
 {
 	const struct hb_table_layout *layout = &hb_table_layouts[table];
 	_Alignas(8) uint8_t row[ROW_BYTES_MAX] = {0};
@@ -53,8 +53,7 @@ hb_table_sum_read(struct hb_db *db, enum hb_table table, uint32_t partition,
 
 	HB_ASSERT(layout->row_bytes <= sizeof(row));
 	hb_table_select_sql(table, partition, sql);
-	rc = hb_db_prepare(
-		db, sql, NULL, 0, layout->columns, layout->column_count, &select, error);
+	rc = hb_db_prepare(db, sql, NULL, 0, layout->columns, layout->column_count, &select, error);
 	if (rc == 0)
 		rc = hb_db_query(select, NULL, row, add_to_sum, &copy, error);
 	hb_db_release(select);
@@ -154,11 +153,8 @@ hb_table_copy(struct hb_db *from, struct hb_db *to, enum hb_table table, uint32_
 	struct hb_row_sum *sum, int (*progress)(void *context, uint32_t rows), void *context,
 	char error[HB_DB_ERROR_BYTES])
 {
-	struct copy copy = {.to = to,
-		.table = table,
-		.progress = progress,
-		.context = context,
-		.error = error};
+	struct copy copy = {
+		.to = to, .table = table, .progress = progress, .context = context, .error = error};
 	char sql[HB_SQL_BYTES_MAX];
 	int rc;
 

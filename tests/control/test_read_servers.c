@@ -198,8 +198,7 @@ replicas_are_read_while_they_are_fresh_or_alone(void **state)
 	replica_config = bed.config;
 	snprintf(replica_config.mysql_servers, sizeof(replica_config.mysql_servers),
 		"a=unix:%s/mysql.sock", server_b.directory);
-	assert_int_equal(
-		hb_applier_start(&replicator, &replica_config, &bed.source, error), 0);
+	assert_int_equal(hb_applier_start(&replicator, &replica_config, &bed.source, error), 0);
 	wait_applied(bed.applier);
 	wait_applied(replicator);
 	snprintf(bed.config.mysql_replicas, sizeof(bed.config.mysql_replicas),

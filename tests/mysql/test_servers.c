@@ -174,15 +174,13 @@ every_row_is_at_its_server_and_nowhere_else(void **state)
 		assert_int_equal(rows_of(&server_b, tables[i], 0, 5), 0);
 	}
 	assert_int_equal(rows_of(&server_a, "origin", 0, 5), 0);
-	assert_int_equal(
-		rows_of(&server_a, "origin", 6, 15), rows_of(&server_b, "packet", 6, 15));
+	assert_int_equal(rows_of(&server_a, "origin", 6, 15), rows_of(&server_b, "packet", 6, 15));
 	/* grabbers of one server took from packets of the other, and their orders say from whom */
 	assert_true(bed_number(at(&server_a),
 			    "SELECT COUNT(*) FROM order_03 JOIN origin_07 USING (packet) "
 			    "WHERE order_03.peer = origin_07.sender") > 0);
 	/* what is wrong is found at the server that has it */
-	bed_sql(at(&server_b),
-		"UPDATE account_09 SET available_fen = available_fen + 1 LIMIT 1");
+	bed_sql(at(&server_b), "UPDATE account_09 SET available_fen = available_fen + 1 LIMIT 1");
 	run_check(&result);
 	assert_false(result.ok);
 	for (uint32_t i = 0; i < result.violation_count; i++)
@@ -258,8 +256,7 @@ a_move_that_dies_at_any_step_can_be_given_again(void **state)
 		struct hb_server_map map;
 		struct hb_applier_task task;
 		uint32_t to = (i + 1) % 2; /* there and back */
-		int rc = hb_server_move_shard(
-			bed.applier, 3, names[to], die_at, &dies, error);
+		int rc = hb_server_move_shard(bed.applier, 3, names[to], die_at, &dies, error);
 
 		if (dies == HB_MOVE_JOINED) { /* neither server was without shards */
 			assert_int_equal(rc, 0);
@@ -385,6 +382,28 @@ a_map_that_the_servers_contradict_is_refused(void **state)
 	bed_close(&bed);
 }
 
+/* A ledger of version 1 had all shards, and no table that says so. */
+static void
+a_ledger_of_version_1_has_all_shards(void **state)
+{
+	(void)state;
+	open_node("version1", "");
+	bed_traffic(&bed, USERS, 500);
+	wait_level(0);
+	bed_applier_stop(&bed);
+	bed_sql(at(&server_a), "DROP TABLE shard");
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++)
+		bed_sql(at(&server_a), "DROP TABLE origin_%02u", i);
+	bed_sql(at(&server_a), "DELETE FROM schema_version WHERE version > 1");
+	bed_traffic(&bed, USERS, 500);
+	bed_applier_start(&bed);
+	wait_level(0);
+	assert_int_equal(bed_number(at(&server_a), "SELECT COUNT(*) FROM shard"), 16);
+	move(11, "b");
+	expect_sound();
+	bed_close(&bed);
+}
+
 static void
 work_waits_for_a_check_and_a_check_for_work(void **state)
 {
@@ -416,9 +435,8 @@ sums_of(const struct bed_server *server, struct hb_row_sum sums[HB_TABLE_COUNT][
 	assert_int_equal(hb_schema_use(db, config->mysql_database, error), 0);
 	for (uint32_t t = 0; t < HB_TABLE_COUNT; t++)
 		for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
-			assert_int_equal(hb_table_sum_read(db, (enum hb_table)t, p, &sums[t][p],
-						 error),
-				0);
+			assert_int_equal(
+				hb_table_sum_read(db, (enum hb_table)t, p, &sums[t][p], error), 0);
 	hb_db_close(db);
 }
 
@@ -487,6 +505,7 @@ main(void)
 		cmocka_unit_test(
 			an_empty_server_joins_with_its_first_shard_and_leaves_with_its_last),
 		cmocka_unit_test(a_map_that_the_servers_contradict_is_refused),
+		cmocka_unit_test(a_ledger_of_version_1_has_all_shards),
 		cmocka_unit_test(work_waits_for_a_check_and_a_check_for_work),
 		cmocka_unit_test(a_rebuilt_server_has_identical_tables),
 		cmocka_unit_test(a_rebuild_is_refused_when_the_journal_lost_its_beginning),

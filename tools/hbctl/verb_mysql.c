@@ -57,7 +57,8 @@ print_servers(struct hbctl *hbctl, const json_t *answer)
 		const char *shards = hbctl_json_text(server, "shards");
 		const char *error = hbctl_json_text(server, "error");
 
-		fprintf(hbctl->out, "%-15s %-12s %-9s %12" PRId64 " %8" PRId64 " %8" PRId64 "  %s\n",
+		fprintf(hbctl->out,
+			"%-15s %-12s %-9s %12" PRId64 " %8" PRId64 " %8" PRId64 "  %s\n",
 			hbctl_json_text(server, "name"), shards[0] == '\0' ? "none" : shards,
 			hbctl_json_text(server, "state"), hbctl_json_i64(server, "seq"),
 			hbctl_json_i64(server, "lag"), hbctl_json_i64(server, "lag_ms"),
@@ -80,7 +81,8 @@ print_map(struct hbctl *hbctl, const json_t *answer)
 		hbctl_json_i64(answer, "version"), shards);
 	if (option[0] != '\0' && strcmp(option, shards) != 0)
 		fprintf(hbctl->out,
-			"mysql.shards    says %s: the map above is in force; make the option equal\n",
+			"mysql.shards    says %s: the map above is in force; make the option "
+			"equal\n",
 			option);
 	if (json_is_object(moved))
 		fprintf(hbctl->out,
@@ -194,9 +196,9 @@ hbctl_run_mysql_move_shard(struct hbctl *hbctl)
 	if (!hbctl_parse_u64(hbctl->positional[0], 0, HB_PARTITION_COUNT - 1, &shard))
 		return hbctl_fail(hbctl, HBCTL_USAGE, "SHARD is a number from 0 to %d, not \"%s\"",
 			HB_PARTITION_COUNT - 1, hbctl->positional[0]);
-	return begin_work(hbctl,
-		json_pack("{s:s, s:I, s:o}", "cmd", "mysql_move", "shard", (json_int_t)shard,
-			"server", hbctl_json_string(hbctl->positional[1])));
+	return begin_work(
+		hbctl, json_pack("{s:s, s:I, s:o}", "cmd", "mysql_move", "shard", (json_int_t)shard,
+			       "server", hbctl_json_string(hbctl->positional[1])));
 }
 
 int
@@ -226,8 +228,8 @@ sum_tables(struct hb_db *db, uint32_t shards, json_t *tables, char error[HBCTL_E
 			snprintf(name, sizeof(name), "%s_%02u", hb_table_layouts[t].name, p);
 			snprintf(hash, sizeof(hash), "%016" PRIx64, sum.hash);
 			json_object_set_new(tables, name,
-				json_pack("{s:I, s:s}", "rows", (json_int_t)sum.count, "hash",
-					hash));
+				json_pack(
+					"{s:I, s:s}", "rows", (json_int_t)sum.count, "hash", hash));
 		}
 	}
 	return 0;
@@ -256,8 +258,8 @@ sum_server(const struct hb_config *node, const struct hb_server_map *map, uint32
 		result = sum_tables(db, hb_server_map_shards(map, server), tables, error);
 	hb_db_close(db);
 	if (result == 0)
-		json_object_set_new(servers, map->server[server].name,
-			json_integer((json_int_t)position.seq));
+		json_object_set_new(
+			servers, map->server[server].name, json_integer((json_int_t)position.seq));
 	return result;
 }
 
@@ -282,11 +284,10 @@ checksum(struct hbctl *hbctl, const void *context, char error[HBCTL_ERROR_BYTES]
 	hb_journal_reader_close(reader);
 	for (uint32_t i = 0; i < map.server_count && result == 0; i++)
 		if (hb_server_map_shards(&map, i) != 0)
-			result = sum_server(&hbctl->config, &map, i, info.stream_id, servers,
-				tables, error);
+			result = sum_server(
+				&hbctl->config, &map, i, info.stream_id, servers, tables, error);
 	if (result == 0)
-		return json_pack(
-			"{s:b, s:o, s:o}", "ok", 1, "servers", servers, "tables", tables);
+		return json_pack("{s:b, s:o, s:o}", "ok", 1, "servers", servers, "tables", tables);
 	json_decref(servers);
 	json_decref(tables);
 	if (error[0] == '\0')

@@ -185,7 +185,8 @@ has_private_server(const struct hb_config *config)
 		hb_server_map_from_config(&map, config, ignored) != 0)
 		return true;
 	for (uint32_t i = 0; i < map.server_count; i++)
-		if (map.server[i].primary.socket[0] == '\0' && map.server[i].primary.host[0] == '\0')
+		if (map.server[i].primary.socket[0] == '\0' &&
+			map.server[i].primary.host[0] == '\0')
 			return true;
 	return false;
 }
