@@ -80,6 +80,17 @@
 	TEXT(mysql_database, "mysql.database", "hb_ledger", "schema of the ledger")                \
 	TEXT(mysql_control_user, "mysql.control_user", "hongbao-control", "login of control")      \
 	TEXT(mysql_control_database, "mysql.control_database", "hb_control", "schema of control")  \
+	TEXT(mysql_servers, "mysql.servers", "",                                                   \
+		"several servers: NAME=private (private2 to private4 are further private ones), "  \
+		"NAME=unix:/path or NAME=tcp:HOST:PORT, spaces between; empty: the one of "        \
+		"mysql.socket or mysql.host, called main")                                         \
+	TEXT(mysql_shards, "mysql.shards", "",                                                     \
+		"shards of each server at the first start, as main:0-7 b:8-15; empty: the first "  \
+		"server has all. Later hbctl mysql move-shard changes it")                         \
+	TEXT(mysql_replicas, "mysql.replicas", "",                                                 \
+		"read replicas for lists, as main=unix:/path: NAME of its server")                 \
+	INT(mysql_replica_lag_ms_max, "mysql.replica_lag_ms_max", 2000, 0, 3600000,                \
+		"a replica further behind its server is not read")                                 \
 	INT(applier_batch_records_max, "applier.batch_records_max", 4096, 1, 65536,                \
 		"records in one MySQL transaction")                                                \
 	INT(applier_interval_ms, "applier.interval_ms", 200, 1, 10000,                             \

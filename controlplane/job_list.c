@@ -62,28 +62,36 @@ note_overdue(void *context, const void *data)
 	return 0;
 }
 
-static int
+/* @return how many shards could not be read, with `error` of the last of them */
+static uint32_t
 find_overdue(const struct hb_control *control, struct overdue *overdue, uint64_t *as_of_seq,
 	char error[HB_READS_ERROR_BYTES])
 {
+	uint32_t unread = 0;
 	struct hb_read_parameters parameters = {
 		.deadline_ms = hb_wall_ns() / 1000000 - OVERDUE_AFTER_S * 1000,
 	};
 	struct hb_packet_row row;
-	struct hb_read *read = NULL;
-	int result = hb_read_begin(control->reads, 0, &read, error);
 
-	if (result != 0)
-		return result;
-	for (uint32_t shard = 0; shard < HB_PARTITION_COUNT && result == 0; shard++) {
+	*as_of_seq = UINT64_MAX;
+	for (uint32_t shard = 0; shard < HB_PARTITION_COUNT; shard++) {
+		struct hb_read *read = NULL;
+		int result;
+
 		parameters.limit = OVERDUE_PACKETS_MAX - overdue->count;
-		if (parameters.limit > 0)
+		if (parameters.limit == 0)
+			break;
+		result = hb_read_begin(control->reads, shard, 0, &read, error);
+		if (result == 0) {
 			result = hb_read_query(read, HB_READ_OVERDUE, shard, &parameters, &row,
 				note_overdue, overdue, error);
+			if (hb_read_as_of_seq(read) < *as_of_seq)
+				*as_of_seq = hb_read_as_of_seq(read);
+		}
+		hb_read_end(read);
+		unread += result != 0;
 	}
-	*as_of_seq = hb_read_as_of_seq(read);
-	hb_read_end(read);
-	return result;
+	return unread;
 }
 
 /*
@@ -118,12 +126,8 @@ run_expired_not_refunded(void *context, struct hb_job_result *result)
 	uint64_t as_of_seq = 0;
 	uint32_t closed = 0;
 	uint32_t unknown = 0;
+	uint32_t unread = find_overdue(control, &overdue, &as_of_seq, error);
 
-	if (find_overdue(control, &overdue, &as_of_seq, error) != 0) {
-		result->ok = false;
-		snprintf(result->text, sizeof(result->text), "MySQL: %.160s", error);
-		return;
-	}
 	for (uint32_t i = 0; i < overdue.count; i++) {
 		int outcome = redrive(control, overdue.packet[i]);
 
@@ -132,6 +136,15 @@ run_expired_not_refunded(void *context, struct hb_job_result *result)
 	}
 	result->found = closed + unknown;
 	result->alarm = result->found > 0;
+	if (unread > 0) {
+		result->ok = false;
+		snprintf(result->text, sizeof(result->text),
+			"%u shards could not be read (MySQL: %.100s); in the others %u packets "
+			"were "
+			"closed",
+			unread, error, closed);
+		return;
+	}
 	snprintf(result->text, sizeof(result->text),
 		"%u packets past their deadline were open in the engine: %u closed now, %u without "
 		"an "
@@ -146,6 +159,7 @@ static void
 judge_applier(const json_t *applier, struct hb_job_result *result)
 {
 	const char *server = json_string_value(json_object_get(applier, "server"));
+	const char *name = json_string_value(json_object_get(applier, "name"));
 	const char *state = json_string_value(json_object_get(applier, "state"));
 	const char *error = json_string_value(json_object_get(applier, "error"));
 	json_int_t lag = json_integer_value(json_object_get(applier, "lag"));
@@ -157,9 +171,9 @@ judge_applier(const json_t *applier, struct hb_job_result *result)
 		return;
 	result->alarm = true;
 	snprintf(result->text, sizeof(result->text),
-		"applier of %.60s is %s, %lld records behind%s%.60s", server ? server : "?",
-		state ? state : "?", (long long)lag, error && error[0] ? ": " : "",
-		error ? error : "");
+		"applier of %.60s (%.16s) is %s, %lld records behind%s%.60s", server ? server : "?",
+		name ? name : "?", state ? state : "?", (long long)lag,
+		error && error[0] ? ": " : "", error ? error : "");
 }
 
 static void

@@ -266,7 +266,8 @@ answer_list(
 	if (!page_begin(&page, list, request, reply))
 		return;
 	page.items = json_array();
-	result = hb_read_begin(control->reads, page.min_seq, &read, error);
+	result = hb_read_begin(
+		control->reads, hb_partition_of(page.account), page.min_seq, &read, error);
 	if (result == 0)
 		result = hb_read_query(read, list->query, hb_partition_of(page.account),
 			&page.parameters, &row, list->row, &page, error);
@@ -360,7 +361,8 @@ hb_order_get(const struct hb_http_request *request, struct hb_http_reply *reply,
 		return;
 	}
 	memcpy(parameters.order_no, request->parameter[0], sizeof(parameters.order_no));
-	result = hb_read_begin(control->reads, min_seq, &read, error);
+	result = hb_read_begin(
+		control->reads, number.user_digits % HB_PARTITION_COUNT, min_seq, &read, error);
 	if (result == 0)
 		result = hb_read_query(read, HB_READ_ORDER, number.user_digits % HB_PARTITION_COUNT,
 			&parameters, &row, order_found, &order, error);

@@ -95,6 +95,25 @@ put_dataplane(FILE *out, const struct hb_engine_view *view)
 }
 
 static void
+put_applier_numbers(
+	FILE *out, const json_t *appliers, const char *name, const char *help, const char *key)
+{
+	const json_t *applier;
+	size_t i;
+
+	put_help(out, name, help, "gauge");
+	json_array_foreach((json_t *)(uintptr_t)appliers, i, applier)
+	{
+		const char *server = json_string_value(json_object_get(applier, "server"));
+
+		fprintf(out, "%s{server=\"", name);
+		put_label_value(out, server ? server : "");
+		fprintf(out, "\"} %" JSON_INTEGER_FORMAT "\n",
+			json_integer_value(json_object_get(applier, key)));
+	}
+}
+
+static void
 put_appliers(FILE *out, const json_t *status)
 {
 	json_t *appliers = json_object_get(status, "appliers");
@@ -112,6 +131,10 @@ put_appliers(FILE *out, const json_t *status)
 		fprintf(out, "\"} %" JSON_INTEGER_FORMAT "\n",
 			json_integer_value(json_object_get(applier, "lag")));
 	}
+	put_applier_numbers(out, appliers, "hongbao_applier_lag_milliseconds",
+		"how long ago the server was level with the journal", "lag_ms");
+	put_applier_numbers(out, appliers, "hongbao_applier_failures",
+		"failures in a row; from 5 on it is an alarm", "failures");
 	put_help(out, "hongbao_applier_running", "1 while the applier runs", "gauge");
 	json_array_foreach(appliers, i, applier)
 	{
@@ -186,6 +209,9 @@ put_own(FILE *out, const struct hb_control *control, const struct hb_engine_view
 	put_one(out, "hongbao_control_mysql_reads_failed_total", "counter",
 		"reads of lists and orders that MySQL did not answer",
 		hb_reads_failed(control->reads));
+	put_one(out, "hongbao_control_mysql_reads_from_replicas_total", "counter",
+		"reads of lists and orders that a replica answered",
+		hb_reads_from_replicas(control->reads));
 	put_one(out, "hongbao_control_jobs_alarm", "gauge", "jobs in alarm",
 		hb_jobs_alarms(control->jobs));
 }

@@ -18,10 +18,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "persist/db.h"
+#include "persist/server_map.h"
 
 #define CONNECT_TIMEOUT_S     1
 #define STATEMENT_SECONDS_MAX "2"
 #define POSITION_AGAIN_MS     20
+#define REPLICA_PAUSE_NS      UINT64_C(5000000000) /* after one did not answer */
 #define SQL_BYTES_MAX	      640
 
 struct connection {
@@ -29,25 +31,46 @@ struct connection {
 	struct hb_db_statement *statement[HB_READ_QUERY_COUNT][HB_PARTITION_COUNT];
 };
 
+struct place;
+
 struct hb_read {
-	struct hb_reads *reads;
+	struct place *place;
 	struct connection connection;
+	uint32_t shard;
 	uint64_t as_of_seq;
+	uint64_t position_ns; /* wall: when the position was written */
+	bool has_shard;
 	bool broken;
 	bool taken;
 };
 
-struct hb_reads {
-	const struct hb_config *config;
+/* A server or a replica, and the connections to it. */
+struct place {
+	struct hb_reads *reads;
+	struct hb_config config; /* leads to it */
+	char name[HB_SERVER_NAME_BYTES];
+	bool there; /* a replica may not be */
 	pthread_mutex_t lock;
 	pthread_cond_t returned;
 	struct hb_read slot[HB_READS_CONNECTIONS];
+	_Atomic uint64_t pause_until_ns; /* a replica that did not answer is left alone */
+	_Atomic bool away;		 /* for the log: told once */
+};
+
+struct hb_reads {
+	const struct hb_config *config;
+	uint32_t server_count;
+	struct place server[HB_SERVERS_MAX];
+	struct place replica[HB_SERVERS_MAX];
+	_Atomic uint32_t owner[HB_PARTITION_COUNT]; /* where a shard was found last */
 	_Atomic uint64_t failed;
-	_Atomic bool away; /* for the log: told once */
+	_Atomic uint64_t from_replicas;
 };
 
 struct position_row {
 	uint64_t seq;
+	uint64_t at_ns;
+	uint64_t shard; /* 1: the shard is at this server */
 };
 
 struct query {
@@ -66,6 +89,8 @@ struct query {
 
 static const struct hb_db_column position_out[] = {
 	HB_DB_COLUMN(HB_DB_U64, struct position_row, seq),
+	HB_DB_COLUMN(HB_DB_U64, struct position_row, at_ns),
+	HB_DB_COLUMN(HB_DB_U64, struct position_row, shard),
 };
 static const struct hb_db_column orders_in[] = {
 	IN(HB_DB_U64, account),
@@ -147,7 +172,9 @@ static const struct hb_db_column packet_out[] = {
 
 /* Business 21 is PACKET_GRAB, packet state 1 is OPEN: both are fixed for ever (shm/record.h). */
 static const struct query queries[HB_READ_QUERY_COUNT] = {
-	[HB_READ_POSITION] = {"SELECT seq FROM jpos", NULL, 0, position_out, COUNT(position_out)},
+	[HB_READ_POSITION] = {"SELECT seq, at_ns, (SELECT COUNT(*) FROM shard WHERE shard = "
+			      "CAST(SUBSTRING('_NN', 2) AS UNSIGNED)) FROM jpos",
+		NULL, 0, position_out, COUNT(position_out)},
 	[HB_READ_ORDERS] = {ORDER_COLUMNS "WHERE account = ? " ORDER_PAGE, orders_in,
 		COUNT(orders_in), order_out, COUNT(order_out)},
 	[HB_READ_PACKETS_RECEIVED] = {ORDER_COLUMNS
@@ -170,18 +197,42 @@ static const struct query queries[HB_READ_QUERY_COUNT] = {
 
 /* ---- the pool ---- */
 
+static void
+place_open(struct hb_reads *reads, struct place *place, const struct hb_server *server,
+	const struct hb_server_address *address)
+{
+	place->reads = reads;
+	place->there = address->given;
+	snprintf(place->name, sizeof(place->name), "%s", server->name);
+	hb_server_config(reads->config, address, &place->config);
+	pthread_mutex_init(&place->lock, NULL);
+	pthread_cond_init(&place->returned, NULL);
+	for (int i = 0; i < HB_READS_CONNECTIONS; i++)
+		place->slot[i].place = place;
+}
+
 int
 hb_reads_create(struct hb_reads **out, const struct hb_config *config)
 {
 	struct hb_reads *reads = calloc(1, sizeof(*reads));
+	struct hb_server_map map;
+	char error[256] = "";
 
 	if (!reads)
 		return -ENOMEM;
+	if (hb_server_map_from_config(&map, config, error) != 0) {
+		hb_log(HB_LOG_ERROR, "shard_map_refused", "error=\"%s\"", error);
+		free(reads);
+		return -EINVAL;
+	}
 	reads->config = config;
-	pthread_mutex_init(&reads->lock, NULL);
-	pthread_cond_init(&reads->returned, NULL);
-	for (int i = 0; i < HB_READS_CONNECTIONS; i++)
-		reads->slot[i].reads = reads;
+	reads->server_count = map.server_count;
+	for (uint32_t i = 0; i < map.server_count; i++) {
+		place_open(reads, &reads->server[i], &map.server[i], &map.server[i].primary);
+		place_open(reads, &reads->replica[i], &map.server[i], &map.server[i].replica);
+	}
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++)
+		atomic_store(&reads->owner[i], map.owner[i]);
 	*out = reads;
 	return 0;
 }
@@ -193,22 +244,31 @@ disconnect(struct connection *connection)
 	memset(connection, 0, sizeof(*connection));
 }
 
+static void
+place_close(struct place *place)
+{
+	for (int i = 0; i < HB_READS_CONNECTIONS; i++) {
+		HB_ASSERT(!place->slot[i].taken);
+		disconnect(&place->slot[i].connection);
+	}
+	pthread_cond_destroy(&place->returned);
+	pthread_mutex_destroy(&place->lock);
+}
+
 void
 hb_reads_destroy(struct hb_reads *reads)
 {
 	if (!reads)
 		return;
-	for (int i = 0; i < HB_READS_CONNECTIONS; i++) {
-		HB_ASSERT(!reads->slot[i].taken);
-		disconnect(&reads->slot[i].connection);
+	for (uint32_t i = 0; i < reads->server_count; i++) {
+		place_close(&reads->server[i]);
+		place_close(&reads->replica[i]);
 	}
-	pthread_cond_destroy(&reads->returned);
-	pthread_mutex_destroy(&reads->lock);
 	free(reads);
 }
 
 static struct hb_read *
-take(struct hb_reads *reads)
+take(struct place *place)
 {
 	struct timespec until;
 	struct hb_read *taken = NULL;
@@ -216,34 +276,34 @@ take(struct hb_reads *reads)
 
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += HB_READS_WAIT_MS / 1000;
-	pthread_mutex_lock(&reads->lock);
+	pthread_mutex_lock(&place->lock);
 	while (!taken && waited == 0) {
 		for (int i = 0; i < HB_READS_CONNECTIONS && !taken; i++) {
-			if (!reads->slot[i].taken)
-				taken = &reads->slot[i];
+			if (!place->slot[i].taken)
+				taken = &place->slot[i];
 		}
 		if (!taken)
-			waited = pthread_cond_timedwait(&reads->returned, &reads->lock, &until);
+			waited = pthread_cond_timedwait(&place->returned, &place->lock, &until);
 	}
 	if (taken) {
 		taken->taken = true;
 		taken->broken = false;
 	}
-	pthread_mutex_unlock(&reads->lock);
+	pthread_mutex_unlock(&place->lock);
 	return taken;
 }
 
 static void
 give_back(struct hb_read *read)
 {
-	struct hb_reads *reads = read->reads;
+	struct place *place = read->place;
 
 	if (read->broken)
 		disconnect(&read->connection);
-	pthread_mutex_lock(&reads->lock);
+	pthread_mutex_lock(&place->lock);
 	read->taken = false;
-	pthread_cond_signal(&reads->returned);
-	pthread_mutex_unlock(&reads->lock);
+	pthread_cond_signal(&place->returned);
+	pthread_mutex_unlock(&place->lock);
 }
 
 /* ---- one connection ---- */
@@ -251,7 +311,7 @@ give_back(struct hb_read *read)
 static int
 connect_now(struct hb_read *read, char error[HB_READS_ERROR_BYTES])
 {
-	const struct hb_config *config = read->reads->config;
+	const struct hb_config *config = &read->place->config;
 	char use[HB_CONFIG_TEXT_MAX + 8];
 	int result;
 
@@ -309,12 +369,12 @@ hb_read_query(struct hb_read *read, enum hb_read_query query, uint32_t shard,
 	struct hb_db_statement *statement = NULL;
 	int result = prepared(read, query, shard, &statement, error);
 
-	HB_ASSERT(shard < HB_PARTITION_COUNT);
+	HB_ASSERT(shard == read->shard);
 	if (result == 0)
 		result = hb_db_query(statement, parameters, row, each, context, error);
 	if (result < 0) {
 		read->broken = true;
-		atomic_fetch_add_explicit(&read->reads->failed, 1, memory_order_relaxed);
+		atomic_fetch_add_explicit(&read->place->reads->failed, 1, memory_order_relaxed);
 	}
 	return result;
 }
@@ -322,31 +382,37 @@ hb_read_query(struct hb_read *read, enum hb_read_query query, uint32_t shard,
 static int
 position_min(void *context, const void *row)
 {
-	uint64_t *seq = context;
+	struct hb_read *read = context;
 	const struct position_row *position = row;
 
-	if (position->seq < *seq)
-		*seq = position->seq;
+	if (position->seq < read->as_of_seq) {
+		read->as_of_seq = position->seq;
+		read->position_ns = position->at_ns;
+	}
+	read->has_shard = position->shard != 0;
 	return 0;
 }
 
-/* Open a snapshot and see at which sequence it stands. */
+/* Open a snapshot, see at which sequence it stands and whether the shard is there. */
 static int
 snapshot(struct hb_read *read, char error[HB_READS_ERROR_BYTES])
 {
-	uint64_t seq = UINT64_MAX;
 	struct position_row row;
 	int result = hb_db_execute(read->connection.db,
 		"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", error);
 
+	read->as_of_seq = UINT64_MAX;
+	read->position_ns = 0;
+	read->has_shard = false;
 	if (result == 0)
 		result = hb_read_query(
-			read, HB_READ_POSITION, 0, NULL, &row, position_min, &seq, error);
+			read, HB_READ_POSITION, read->shard, NULL, &row, position_min, read, error);
 	if (result != 0) {
 		read->broken = true;
 		return result;
 	}
-	read->as_of_seq = seq == UINT64_MAX ? 0 : seq;
+	if (read->as_of_seq == UINT64_MAX)
+		read->as_of_seq = 0;
 	return 0;
 }
 
@@ -366,42 +432,149 @@ first_snapshot(struct hb_read *read, char error[HB_READS_ERROR_BYTES])
 
 /* The reason goes into the log when MySQL goes away; callers hear only that it is away. */
 static void
-note(struct hb_reads *reads, int result, const char *error)
+note(struct place *place, int result, const char *error)
 {
 	bool away = result != 0;
 
-	if (atomic_exchange(&reads->away, away) == away)
+	if (atomic_exchange(&place->away, away) == away)
 		return;
 	if (away)
-		hb_log(HB_LOG_WARN, "mysql_away", "error=\"%s\"", error);
+		hb_log(HB_LOG_WARN, "mysql_away", "name=%s error=\"%s\"", place->name, error);
 	else
-		hb_log(HB_LOG_INFO, "mysql_back", "failed=%lu",
-			(unsigned long)hb_reads_failed(reads));
+		hb_log(HB_LOG_INFO, "mysql_back", "name=%s failed=%lu", place->name,
+			(unsigned long)hb_reads_failed(place->reads));
 }
 
-int
-hb_read_begin(struct hb_reads *reads, uint64_t min_seq, struct hb_read **out,
-	char error[HB_READS_ERROR_BYTES])
+/* A snapshot of a shard at one place, wherever it stands. */
+static int
+begin_at(
+	struct place *place, uint32_t shard, struct hb_read **out, char error[HB_READS_ERROR_BYTES])
 {
-	const struct timespec pause = {.tv_nsec = POSITION_AGAIN_MS * 1000000};
-	uint64_t until_ns = hb_mono_ns() + HB_READS_WAIT_MS * UINT64_C(1000000);
-	struct hb_read *read = take(reads);
+	struct hb_read *read = take(place);
 	int result;
 
 	if (!read) {
 		snprintf(error, HB_READS_ERROR_BYTES, "all connections to MySQL are in use");
 		return -EBUSY;
 	}
+	read->shard = shard;
 	result = first_snapshot(read, error);
+	note(place, result, error);
+	if (result != 0) {
+		read->broken = true;
+		give_back(read);
+		return result;
+	}
+	*out = read;
+	return 0;
+}
+
+/* @return 0 when the shard is at this server; -ENOENT when it is not */
+static int
+begin_at_server(struct hb_reads *reads, uint32_t server, uint32_t shard, struct hb_read **out,
+	char error[HB_READS_ERROR_BYTES])
+{
+	int result = begin_at(&reads->server[server], shard, out, error);
+
+	if (result != 0 || (*out)->has_shard) {
+		if (result == 0)
+			atomic_store(&reads->owner[shard], server);
+		return result;
+	}
+	hb_read_end(*out);
+	*out = NULL;
+	snprintf(error, HB_READS_ERROR_BYTES, "no server has shard %u", shard);
+	return -ENOENT;
+}
+
+/* The shard has moved, or its server was filled anew: it is where a server says it has it. */
+static int
+find_shard(struct hb_reads *reads, uint32_t not_at, uint32_t shard, struct hb_read **out,
+	char error[HB_READS_ERROR_BYTES])
+{
+	int result = -ENOENT;
+
+	for (uint32_t i = 0; i < reads->server_count; i++) {
+		if (i == not_at)
+			continue;
+		result = begin_at_server(reads, i, shard, out, error);
+		if (result == 0)
+			return 0;
+	}
+	return result;
+}
+
+/* What a replica has is taken when it is fresh enough: how old may its position be? */
+static int
+begin_at_replica(struct hb_reads *reads, uint32_t shard, uint64_t min_seq, uint64_t age_ns_max,
+	struct hb_read **out, char error[HB_READS_ERROR_BYTES])
+{
+	struct place *place = &reads->replica[atomic_load(&reads->owner[shard])];
+	int result;
+
+	if (!place->there || hb_mono_ns() < atomic_load(&place->pause_until_ns))
+		return -ENOENT;
+	result = begin_at(place, shard, out, error);
+	if (result != 0) {
+		atomic_store(&place->pause_until_ns, hb_mono_ns() + REPLICA_PAUSE_NS);
+		return result;
+	}
+	if ((*out)->has_shard && (*out)->as_of_seq >= min_seq &&
+		hb_wall_ns() <= (*out)->position_ns + age_ns_max) {
+		atomic_fetch_add_explicit(&reads->from_replicas, 1, memory_order_relaxed);
+		return 0;
+	}
+	hb_read_end(*out);
+	*out = NULL;
+	return -ENOENT;
+}
+
+static int
+begin(struct hb_reads *reads, uint32_t shard, uint64_t min_seq, struct hb_read **out,
+	char error[HB_READS_ERROR_BYTES])
+{
+	uint64_t age_ns_max = (uint64_t)reads->config->mysql_replica_lag_ms_max * UINT64_C(1000000);
+	uint32_t server = atomic_load(&reads->owner[shard]);
+	char ignored[HB_READS_ERROR_BYTES];
+	int result;
+
+	if (begin_at_replica(reads, shard, min_seq, age_ns_max, out, ignored) == 0)
+		return 0;
+	result = begin_at_server(reads, server, shard, out, error);
+	if (result == -ENOENT)
+		result = find_shard(reads, server, shard, out, error);
+	/* better an old answer that says how old it is than none */
+	if (result != 0 && begin_at_replica(reads, shard, 0, UINT64_MAX / 2, out, ignored) == 0)
+		result = 0;
+	return result;
+}
+
+int
+hb_read_begin(struct hb_reads *reads, uint32_t shard, uint64_t min_seq, struct hb_read **out,
+	char error[HB_READS_ERROR_BYTES])
+{
+	const struct timespec pause = {.tv_nsec = POSITION_AGAIN_MS * 1000000};
+	uint64_t until_ns = hb_mono_ns() + HB_READS_WAIT_MS * UINT64_C(1000000);
+	struct hb_read *read = NULL;
+	int result;
+
+	HB_ASSERT(shard < HB_PARTITION_COUNT);
+	result = begin(reads, shard, min_seq, &read, error);
 	while (result == 0 && read->as_of_seq < min_seq && hb_mono_ns() < until_ns) {
 		nanosleep(&pause, NULL);
 		result = snapshot(read, error);
+		/* it moves away just now: the caller asks again, and finds it */
+		if (result == 0 && !read->has_shard) {
+			snprintf(error, HB_READS_ERROR_BYTES, "shard %u has moved", shard);
+			result = -EBUSY;
+		}
 	}
-	note(reads, result, error);
 	if (result != 0) {
 		atomic_fetch_add_explicit(&reads->failed, 1, memory_order_relaxed);
-		read->broken = true;
-		give_back(read);
+		if (read) {
+			read->broken = true;
+			give_back(read);
+		}
 		return result;
 	}
 	*out = read;
@@ -424,6 +597,12 @@ uint64_t
 hb_read_as_of_seq(const struct hb_read *read)
 {
 	return read->as_of_seq;
+}
+
+uint64_t
+hb_reads_from_replicas(const struct hb_reads *reads)
+{
+	return atomic_load_explicit(&reads->from_replicas, memory_order_relaxed);
 }
 
 uint64_t

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * Reading the ledger in MySQL: a small pool of connections, constant prepared queries, bound
- * values only, each read at one consistent cut whose journal sequence it knows.
+ * Reading the ledger in MySQL: a small pool of connections per server, constant prepared queries,
+ * bound values only, each read at one consistent cut whose journal sequence it knows.
  *
  * A read takes a connection from the pool, opens a read-only snapshot transaction, and gives the
  * connection back at its end. Connections are made when needed and made again after an error, so
  * MySQL may come and go; while it is away a read fails at once with a sentence for the caller.
+ *
+ * A read is of one shard. Which server has it, the servers say themselves (table shard), within the
+ * snapshot: a shard that moves is never read where it was. A server's replica is read first, when
+ * it is fresh enough, and when the server is away.
  */
 #ifndef HB_CONTROLPLANE_READS_H
 #define HB_CONTROLPLANE_READS_H
@@ -18,7 +22,7 @@
 #include "shm/limits.h"
 #include "shm/order_number.h"
 
-#define HB_READS_CONNECTIONS 4
+#define HB_READS_CONNECTIONS 4	  /* to each server and to each replica */
 #define HB_READS_WAIT_MS     1000 /* for a connection, and for min_seq */
 #define HB_READS_ERROR_BYTES 256
 #define HB_READS_ROWS_MAX    100 /* of one page */
@@ -79,7 +83,7 @@ struct hb_read_parameters {
 };
 
 enum hb_read_query {
-	HB_READ_POSITION,	  /* jpos.seq of each stream: uint64_t */
+	HB_READ_POSITION,	  /* of each stream, and whether the shard is there: reads.c */
 	HB_READ_ORDERS,		  /* account, before, before_order_no, limit: hb_order_row */
 	HB_READ_PACKETS_RECEIVED, /* the same, grabs only */
 	HB_READ_ORDER,		  /* order_no: hb_order_row */
@@ -92,25 +96,25 @@ enum hb_read_query {
 struct hb_reads;
 struct hb_read;
 
-/** @param config outlives the pool. @return 0 or -ENOMEM; does not connect yet */
+/** @param config outlives the pool. @return 0, -ENOMEM, or -EINVAL; does not connect yet */
 int hb_reads_create(struct hb_reads **reads, const struct hb_config *config);
 void hb_reads_destroy(struct hb_reads *reads);
 
 /**
- * Begin a read at a consistent cut.
+ * Begin a read of a shard at a consistent cut.
  * @param min_seq wait up to HB_READS_WAIT_MS until the cut holds this journal sequence; when it
  * does not come, the read begins anyway and as_of_seq tells
  * @param error filled on failure with a sentence for the caller
  * @return 0; -EBUSY when no connection came free; -ENOTCONN, -EPERM, -EIO
  */
-int hb_read_begin(struct hb_reads *reads, uint64_t min_seq, struct hb_read **read,
+int hb_read_begin(struct hb_reads *reads, uint32_t shard, uint64_t min_seq, struct hb_read **read,
 	char error[HB_READS_ERROR_BYTES]);
 void hb_read_end(struct hb_read *read);
 /** Every record up to this sequence is in what the read sees. */
 uint64_t hb_read_as_of_seq(const struct hb_read *read);
 
 /**
- * Run a query on a shard.
+ * Run a query on the shard that the read is of.
  * @param row room for one row of the query's type
  * @param each called per row; other than 0 ends the query
  * @return 0, what `each` returned, or an error as above
@@ -120,6 +124,8 @@ int hb_read_query(struct hb_read *read, enum hb_read_query query, uint32_t shard
 	int (*each)(void *context, const void *row), void *context,
 	char error[HB_READS_ERROR_BYTES]);
 
+/** Reads that replicas answered since start. */
+uint64_t hb_reads_from_replicas(const struct hb_reads *reads);
 /** Reads that failed since start. */
 uint64_t hb_reads_failed(const struct hb_reads *reads);
 

@@ -21,6 +21,7 @@
 #include "persist/persist.h"
 #include "shm/node.h"
 
+#define COMMANDS	    "status, counters, applier_stop, applier_resume, mysql, mysql_move, mysql_rebuild"
 #define LINE_BYTES_MAX	    4096
 #define CONNECTIONS_MAX	    32
 #define IDLE_MS_MAX	    300000
@@ -47,8 +48,8 @@ number(uint64_t value)
 
 /* ---- status ---- */
 
-static json_t *
-applier_list(struct hb_persist *persist)
+json_t *
+hb_admin_appliers(struct hb_persist *persist)
 {
 	struct hb_applier_status status[HB_APPLIER_SERVERS_MAX];
 	uint64_t committed = hb_committed_seq(&persist->journal.commit);
@@ -60,12 +61,20 @@ applier_list(struct hb_persist *persist)
 	for (uint32_t i = 0; i < count && i < HB_APPLIER_SERVERS_MAX; i++) {
 		uint64_t lag = committed > status[i].seq ? committed - status[i].seq : 0;
 
-		json_array_append_new(list,
-			json_pack("{s:s, s:o, s:o, s:s, s:s, s:o, s:o}", "server", status[i].server,
-				"seq", number(status[i].seq), "lag", number(lag), "state",
-				hb_applier_state_name(status[i].state), "error", status[i].error,
-				"records", number(status[i].records), "transactions",
-				number(status[i].transactions)));
+		char shards[64];
+
+		if (status[i].shards == 0)
+			lag = 0; /* nothing is to be applied there */
+		hb_shards_text(status[i].shards, shards);
+		json_array_append_new(
+			list, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:i, s:o, s:o}",
+				      "name", status[i].name, "server", status[i].server, "shards",
+				      shards, "seq", number(status[i].seq), "lag", number(lag),
+				      "lag_ms", number(status[i].lag_ms), "state",
+				      hb_applier_state_name(status[i].state), "error",
+				      status[i].error, "failures", (int)status[i].failures,
+				      "records", number(status[i].records), "transactions",
+				      number(status[i].transactions)));
 	}
 	return list;
 }
@@ -118,7 +127,7 @@ status(struct hb_persist *persist)
 		answer, "last_snapshot_seq", number(atomic_load(&persist->last_snapshot_seq)));
 	json_object_set_new(
 		answer, "active_segment", number(atomic_load(&journal->active_segment)));
-	json_object_set_new(answer, "appliers", applier_list(persist));
+	json_object_set_new(answer, "appliers", hb_admin_appliers(persist));
 	return answer;
 }
 
@@ -204,7 +213,7 @@ run_command(struct hb_persist *persist, const char *line)
 	}
 	name = json_string_value(json_object_get(command, "cmd"));
 	if (name == NULL) {
-		answer = failure("cmd is missing: status, counters, applier_stop, applier_resume");
+		answer = failure("cmd is missing: " COMMANDS);
 	} else if (strcmp(name, "status") == 0) {
 		answer = status(persist);
 	} else if (strcmp(name, "counters") == 0) {
@@ -216,7 +225,9 @@ run_command(struct hb_persist *persist, const char *line)
 			hb_applier_resume(persist->applier);
 		answer = json_pack("{s:b}", "ok", 1);
 	} else {
-		answer = failure("unknown cmd: status, counters, applier_stop, applier_resume");
+		answer = hb_admin_mysql(persist, name, command);
+		if (answer == NULL)
+			answer = failure("unknown cmd: " COMMANDS);
 	}
 	json_decref(command);
 	return answer;

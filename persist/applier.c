@@ -9,7 +9,7 @@
  *
  * The thread owns connection, reader and batch; what others see or ask is under `lock`.
  */
-#include "persist/applier.h"
+#include "persist/applier_internal.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -36,10 +37,14 @@
 #define RETRIES_BEFORE_ALARM 5
 #define POLL_MS		     10 /* while a batch fills, and for the stop of a process */
 #define IDLE_WAIT_MS	     500
+#define WORK_END_MS_MAX	     10000
 #define LAG_BATCHES	     4 /* further behind than this: larger batches */
 #define LAG_FACTOR	     4
 
 struct server {
+	struct hb_applier *all;
+	uint32_t index;
+	struct hb_config own_config; /* leads to this server */
 	const struct hb_config *config;
 	const struct hb_applier_source *source;
 	pthread_t thread;
@@ -51,23 +56,39 @@ struct server {
 	bool ending;
 	bool stop_wanted;
 	bool retry_poisoned;
+	bool renew; /* the map has changed: connect anew */
+	bool park_wanted;
+	uint32_t shards;
+	uint64_t map_version; /* that it has taken over */
+	uint64_t level_ns;    /* wall: when it had everything; at first when the thread began */
 	uint64_t stop_seq;
 	struct hb_applier_status status;
 	uint64_t applied[HB_PARTITION_COUNT]; /* core sequences in MySQL; 0: not known */
 
 	/* the thread's own */
 	uint64_t read[HB_PARTITION_COUNT]; /* core sequences in the batch or before */
+	uint64_t newest_ns;		   /* time of the newest record in the batch or before */
 	struct hb_db *db;
 	struct hb_journal_reader *reader;
 	struct hb_batch *batch;
 	struct hb_row_position position;
-	uint32_t failures; /* in a row */
+	uint32_t taken_shards; /* of the map it has taken over */
+	uint32_t failures;     /* in a row */
 	char error[HB_JOURNAL_ERROR_BYTES];
 };
 
 struct hb_applier {
 	uint32_t server_count;
 	struct server servers[HB_APPLIER_SERVERS_MAX];
+	const struct hb_config *config;
+	const struct hb_applier_source *source;
+
+	pthread_mutex_t lock;
+	/* under lock */
+	bool ending;
+	struct hb_server_map map;
+	enum hbi_applier_claim claim;
+	struct hb_applier_task task;
 };
 
 _Static_assert(HB_JOURNAL_ERROR_BYTES >= HB_DB_ERROR_BYTES, "error buffers");
@@ -87,11 +108,13 @@ show(struct server *s, enum hb_applier_state state, const char *error)
 	pthread_mutex_unlock(&s->lock);
 	if (differs && error[0] != 0)
 		hb_log(state == HB_APPLIER_POISONED ? HB_LOG_ERROR : HB_LOG_WARN, "applier_halted",
-			"server=%s state=%s seq=%lu reason=\"%s\"", s->status.server,
-			hb_applier_state_name(state), (unsigned long)s->position.seq, error);
+			"name=%s server=%s state=%s seq=%lu reason=\"%s\"", s->status.name,
+			s->status.server, hb_applier_state_name(state),
+			(unsigned long)s->position.seq, error);
 	else if (differs)
-		hb_log(HB_LOG_INFO, "applier_state", "server=%s state=%s seq=%lu", s->status.server,
-			hb_applier_state_name(state), (unsigned long)s->position.seq);
+		hb_log(HB_LOG_INFO, "applier_state", "name=%s server=%s state=%s seq=%lu",
+			s->status.name, s->status.server, hb_applier_state_name(state),
+			(unsigned long)s->position.seq);
 }
 
 static void
@@ -105,6 +128,15 @@ show_progress(struct server *s, uint32_t records)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* Everything committed at this time is in MySQL. */
+static void
+note_level(struct server *s, uint64_t wall_ns)
+{
+	pthread_mutex_lock(&s->lock);
+	s->level_ns = wall_ns;
+	pthread_mutex_unlock(&s->lock);
+}
+
 static bool
 is_ending(struct server *s)
 {
@@ -113,6 +145,17 @@ is_ending(struct server *s)
 
 	pthread_mutex_unlock(&s->lock);
 	return ending;
+}
+
+/* Must it leave what it does: for the end, a new map, or to stand without a connection? */
+static bool
+must_leave(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	bool leave = s->ending || s->renew || s->park_wanted || s->shards == 0;
+
+	pthread_mutex_unlock(&s->lock);
+	return leave;
 }
 
 /* How far this applier may go now; *stopping when somebody waits for it to stand there. */
@@ -160,6 +203,32 @@ disconnect(struct server *s)
 	s->db = NULL;
 }
 
+/* Finish on this server what a move of a shard left to do, and know which shards it has. */
+static int
+take_map(struct server *s)
+{
+	struct hb_server_map map;
+	int rc = 0;
+
+	pthread_mutex_lock(&s->lock);
+	s->renew = false;
+	pthread_mutex_unlock(&s->lock);
+	hbi_applier_map(s->all, &map);
+	if (map.moved_shard != HB_NO_SHARD && map.moved_to == s->index)
+		rc = hb_shard_gained(s->db, map.moved_shard, s->error);
+	if (rc == 0 && map.moved_shard != HB_NO_SHARD && map.moved_from == s->index)
+		rc = hb_shard_lost(s->db, map.moved_shard, s->error);
+	if (rc != 0)
+		return rc;
+	s->taken_shards = hb_server_map_shards(&map, s->index);
+	hb_batch_shards(s->batch, s->taken_shards);
+	pthread_mutex_lock(&s->lock);
+	s->map_version = map.version;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	return 0;
+}
+
 static int
 connect_server(struct server *s)
 {
@@ -170,6 +239,8 @@ connect_server(struct server *s)
 	rc = hb_db_check_durability(s->db, s->error);
 	if (rc == 0)
 		rc = hb_schema_upgrade(s->db, s->config->mysql_database, s->error);
+	if (rc == 0)
+		rc = take_map(s);
 	if (rc != 0) {
 		disconnect(s);
 		return rc == -EEXIST || rc == -EBADMSG ? -EIO : rc;
@@ -182,25 +253,32 @@ connect_server(struct server *s)
 static int
 create_position(struct server *s)
 {
-	struct hb_db_statement *insert;
-	static const struct hb_db_column columns[] = {
-		HB_DB_COLUMN(HB_DB_BYTES, struct hb_row_position, stream),
-		HB_DB_COLUMN(HB_DB_U64, struct hb_row_position, epoch),
-		HB_DB_COLUMN(HB_DB_U64, struct hb_row_position, seq),
-		HB_DB_COLUMN(HB_DB_BYTES, struct hb_row_position, chain),
-		HB_DB_COLUMN(HB_DB_U64, struct hb_row_position, at_ns),
-	};
-
 	memset(&s->position, 0, sizeof(s->position));
 	memcpy(s->position.stream, s->source->stream_id, sizeof(s->position.stream));
 	s->position.at_ns = hb_wall_ns();
-	int rc = hb_db_prepare(s->db,
-		"INSERT INTO jpos (stream, epoch, seq, chain, at_ns) VALUES (?, ?, ?, ?, ?)",
-		columns, 5, NULL, 0, &insert, s->error);
-	if (rc == 0)
-		rc = hb_db_bulk(insert, &s->position, sizeof(s->position), 1, NULL, s->error);
-	hb_db_release(insert);
+	int rc = hb_position_create(s->db, &s->position, s->taken_shards, s->error);
+
 	return rc == -EEXIST ? -EAGAIN : rc;
+}
+
+/* The server itself must say that it has the shards which the map gives it. */
+static int
+verify_shards(struct server *s)
+{
+	char here[64], map[64];
+	uint32_t shards;
+	int rc = hb_shards_read(s->db, &shards, s->error);
+
+	if (rc != 0 || shards == s->taken_shards)
+		return rc;
+	hb_shards_text(shards, here);
+	hb_shards_text(s->taken_shards, map);
+	snprintf(s->error, sizeof(s->error),
+		"the server has the shards %s, but by the shard map (journal/" HB_SERVER_MAP_FILE
+		") it has %s: the map or the server is an old or foreign one; restore it, and "
+		"start persist again",
+		here[0] == 0 ? "none" : here, map);
+	return -EBADMSG;
 }
 
 static int
@@ -209,7 +287,9 @@ read_position(struct server *s)
 	int rc = hb_position_read(s->db, s->source->stream_id, false, &s->position, s->error);
 
 	memset(s->read, 0, sizeof(s->read));
-	if (rc == 0)
+	if (rc == 1)
+		rc = verify_shards(s);
+	else if (rc == 0)
 		rc = create_position(s);
 	if (rc >= 0)
 		show_progress(s, 0);
@@ -316,6 +396,8 @@ fill_batch(struct server *s, uint64_t limit, struct hb_row_position *to)
 			break;
 		if (record->ring < HB_PARTITION_COUNT)
 			s->read[record->ring] = record->core_sequence;
+		if (record->time_ns > s->newest_ns)
+			s->newest_ns = record->time_ns;
 		to->seq = at.seq;
 		to->epoch = at.epoch;
 		memcpy(to->chain, at.frame->chain, sizeof(to->chain));
@@ -344,6 +426,7 @@ apply_batch(struct server *s, uint64_t limit)
 		return rc;
 	s->position = to;
 	show_progress(s, records);
+	note_level(s, s->newest_ns);
 	return cut ? hb_journal_reader_seek(s->reader, to.seq + 1) : 0;
 }
 
@@ -365,13 +448,33 @@ wait_for_records(struct server *s, uint64_t limit)
 	return limit;
 }
 
+static void
+note_failures(struct server *s, uint32_t failures)
+{
+	pthread_mutex_lock(&s->lock);
+	s->failures = failures;
+	s->status.failures = failures;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void
+note_success(struct server *s)
+{
+	if (s->failures >= RETRIES_BEFORE_ALARM)
+		hb_log(HB_LOG_INFO, "applier_alarm_over", "name=%s server=%s failures=%u seq=%lu",
+			s->status.name, s->status.server, s->failures,
+			(unsigned long)s->position.seq);
+	if (s->failures > 0)
+		note_failures(s, 0);
+}
+
 /* Apply until something is wrong, the applier ends, or it stands. @return 0 or the error */
 static int
 follow(struct server *s)
 {
 	bool stopping;
 
-	while (!is_ending(s)) {
+	while (!must_leave(s)) {
 		uint64_t limit = limit_of(s, &stopping);
 
 		if (stopping && limit <= s->position.seq && s->position.seq >= s->stop_seq) {
@@ -381,7 +484,9 @@ follow(struct server *s)
 		}
 		show(s, HB_APPLIER_RUNNING, "");
 		if (limit <= s->position.seq) {
+			note_level(s, hb_wall_ns());
 			hb_commit_wait(s->source->commit, s->position.seq, IDLE_WAIT_MS);
+			note_level(s, hb_wall_ns());
 			continue;
 		}
 		if (!stopping)
@@ -391,7 +496,7 @@ follow(struct server *s)
 		int rc = apply_batch(s, limit);
 		if (rc != 0)
 			return rc;
-		s->failures = 0;
+		note_success(s);
 	}
 	return 0;
 }
@@ -414,7 +519,7 @@ stand_poisoned(struct server *s)
 	disconnect(s);
 	pthread_mutex_lock(&s->lock);
 	s->retry_poisoned = false;
-	while (!s->ending && !s->retry_poisoned)
+	while (!s->ending && !s->retry_poisoned && !s->park_wanted && !s->renew)
 		pthread_cond_wait(&s->changed, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 }
@@ -433,9 +538,34 @@ recover(struct server *s, int rc)
 	}
 	if (rc != -ESTALE && rc != -EAGAIN)
 		disconnect(s);
-	if (++s->failures >= RETRIES_BEFORE_ALARM || s->db == NULL)
+	note_failures(s, s->failures + 1);
+	if (s->failures >= RETRIES_BEFORE_ALARM || s->db == NULL)
 		show(s, HB_APPLIER_WAITING, s->error);
+	if (s->failures == RETRIES_BEFORE_ALARM)
+		hb_log(HB_LOG_ERROR, "applier_alarm",
+			"name=%s server=%s failures=%u seq=%lu lag=%lu reason=\"%s\" effect=\"its "
+			"shards fall behind; the journal keeps what is not applied\"",
+			s->status.name, s->status.server, s->failures,
+			(unsigned long)s->position.seq,
+			(unsigned long)(hb_committed_seq(s->source->commit) - s->position.seq),
+			s->error);
 	nap(s, backoff_ms(s->failures));
+}
+
+/* Without shard, or parked: nothing to do for a while. */
+static bool
+stands(struct server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	bool parked = s->park_wanted;
+	bool idle = s->shards == 0;
+
+	pthread_mutex_unlock(&s->lock);
+	if (!parked && !idle)
+		return false;
+	show(s, parked ? HB_APPLIER_PARKED : HB_APPLIER_IDLE, "");
+	nap(s, IDLE_WAIT_MS);
+	return true;
 }
 
 static void *
@@ -450,6 +580,10 @@ run(void *argument)
 		int rc = 0;
 
 		s->error[0] = 0;
+		if (must_leave(s))
+			disconnect(s);
+		if (stands(s))
+			continue;
 		if (s->db == NULL)
 			rc = connect_server(s);
 		if (rc == 0)
@@ -469,18 +603,25 @@ run(void *argument)
 /* ---- the public side ---- */
 
 static int
-server_start(
-	struct server *s, const struct hb_config *config, const struct hb_applier_source *source)
+server_start(struct hb_applier *a, uint32_t index, const struct hb_config *config)
 {
+	struct server *s = &a->servers[index];
 	pthread_condattr_t monotonic;
 	int rc = hb_batch_create(&s->batch);
 
 	if (rc != 0)
 		return rc;
-	s->config = config;
-	s->source = source;
+	s->all = a;
+	s->index = index;
+	hb_server_config(config, &a->map.server[index].primary, &s->own_config);
+	s->config = &s->own_config;
+	s->source = a->source;
+	s->shards = hb_server_map_shards(&a->map, index);
+	s->level_ns = hb_wall_ns();
 	s->status.state = HB_APPLIER_WAITING;
-	hb_db_server_name(config, s->status.server, sizeof(s->status.server));
+	s->status.shards = s->shards;
+	snprintf(s->status.name, sizeof(s->status.name), "%s", a->map.server[index].name);
+	hb_db_server_name(s->config, s->status.server, sizeof(s->status.server));
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -489,6 +630,31 @@ server_start(
 	rc = -pthread_create(&s->thread, NULL, run, s);
 	s->started = rc == 0;
 	return rc;
+}
+
+/* The map in force. The first start keeps what the options say: from then on moves decide. */
+static int
+open_map(struct hb_applier *a, const struct hb_config *config, char error[256])
+{
+	char now[HB_SERVER_MAP_TEXT_BYTES], option[HB_SERVER_MAP_TEXT_BYTES];
+	struct hb_server_map wanted;
+	int rc = hb_server_map_load(&a->map, config, a->source->journal_directory, error);
+
+	if (rc != 0)
+		return rc;
+	if (a->map.version == 0)
+		return hb_server_map_store(&a->map, a->source->journal_directory, error);
+	if (config->mysql_shards[0] == 0 || hb_server_map_from_config(&wanted, config, error) != 0)
+		return 0;
+	hb_server_map_text(&a->map, now);
+	hb_server_map_text(&wanted, option);
+	if (strcmp(now, option) != 0)
+		hb_log(HB_LOG_WARN, "shard_map_differs",
+			"in_force=\"%s\" version=%lu mysql.shards=\"%s\" advice=\"the shards are "
+			"where the first says; move them with hbctl mysql move-shard, or make the "
+			"option equal\"",
+			now, (unsigned long)a->map.version, option);
+	return 0;
 }
 
 int
@@ -503,10 +669,17 @@ hb_applier_start(struct hb_applier **applier, const struct hb_config *config,
 		snprintf(error, 256, "applier: out of memory");
 		return -ENOMEM;
 	}
-	a->server_count = 1;
-	rc = server_start(&a->servers[0], config, source);
+	a->source = source;
+	a->config = config;
+	pthread_mutex_init(&a->lock, NULL);
+	rc = open_map(a, config, error);
+	for (uint32_t i = 0; i < a->map.server_count && rc == 0; i++) {
+		a->server_count = i + 1;
+		rc = server_start(a, i, config);
+		if (rc != 0)
+			snprintf(error, 256, "applier: %s", strerror(-rc));
+	}
 	if (rc != 0) {
-		snprintf(error, 256, "applier: %s", strerror(-rc));
 		hb_applier_stop(a);
 		return rc;
 	}
@@ -514,39 +687,52 @@ hb_applier_start(struct hb_applier **applier, const struct hb_config *config,
 	return 0;
 }
 
+/* Work on a server ends at its next step. @return false when it does not in time */
+static bool
+end_work(struct hb_applier *a)
+{
+	uint64_t until_ns = hb_mono_ns() + UINT64_C(1000000) * WORK_END_MS_MAX;
+	bool working = true;
+
+	while (working && hb_mono_ns() < until_ns) {
+		pthread_mutex_lock(&a->lock);
+		a->ending = true;
+		working = a->claim == HBI_CLAIM_WORK;
+		pthread_mutex_unlock(&a->lock);
+		if (working)
+			nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000}, NULL);
+	}
+	return !working;
+}
+
 void
 hb_applier_stop(struct hb_applier *applier)
 {
 	if (applier == NULL)
 		return;
+	bool alone = end_work(applier);
+
+	/* all at once: one that waits for its server's answer must not hold up the others' end */
 	for (uint32_t i = 0; i < applier->server_count; i++) {
 		struct server *s = &applier->servers[i];
 
-		if (s->started) {
-			pthread_mutex_lock(&s->lock);
-			s->ending = true;
-			pthread_cond_broadcast(&s->changed);
-			pthread_mutex_unlock(&s->lock);
-			hb_commit_wake(s->source->commit);
-			pthread_join(s->thread, NULL);
-		}
-		hb_batch_destroy(s->batch);
-	}
-	free(applier);
-}
-
-void
-hb_applier_resume(struct hb_applier *applier)
-{
-	for (uint32_t i = 0; i < applier->server_count; i++) {
-		struct server *s = &applier->servers[i];
-
+		if (!s->started)
+			continue;
 		pthread_mutex_lock(&s->lock);
-		s->stop_wanted = false;
-		s->retry_poisoned = true;
+		s->ending = true;
 		pthread_cond_broadcast(&s->changed);
 		pthread_mutex_unlock(&s->lock);
 	}
+	hb_commit_wake(applier->source->commit);
+	for (uint32_t i = 0; i < applier->server_count; i++) {
+		if (applier->servers[i].started)
+			pthread_join(applier->servers[i].thread, NULL);
+		hb_batch_destroy(applier->servers[i].batch);
+	}
+	if (!alone)
+		return; /* somebody still looks at it; the process is about to end */
+	pthread_mutex_destroy(&applier->lock);
+	free(applier);
 }
 
 static int
@@ -559,8 +745,9 @@ stop_failed(const struct server *s, uint64_t seq, int rc, char error[256])
 
 	if (rc == -ERANGE)
 		reason = "is beyond that sequence already";
-	snprintf(error, 256, "applier of %s at %lu, asked to stop at %lu: %.100s", s->status.server,
-		(unsigned long)s->status.seq, (unsigned long)seq, reason);
+	snprintf(error, 256, "applier of %s (%s) at %lu, asked to stop at %lu: %.90s",
+		s->status.name, s->status.server, (unsigned long)s->status.seq, (unsigned long)seq,
+		reason);
 	return rc;
 }
 
@@ -589,45 +776,300 @@ await_stop(struct server *s, uint64_t seq, const struct timespec *until, char er
 	return rc;
 }
 
-int
-hb_applier_stop_at(struct hb_applier *applier, uint64_t seq, uint32_t timeout_ms, char error[256])
+static void
+want_stop(struct server *s, uint64_t seq)
 {
-	struct timespec until = time_in(timeout_ms);
-	int rc = 0;
+	pthread_mutex_lock(&s->lock);
+	s->stop_wanted = true;
+	s->stop_seq = seq;
+	if (s->status.state == HB_APPLIER_STOPPED)
+		s->status.state = HB_APPLIER_RUNNING;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	hb_commit_wake(s->source->commit);
+}
 
+void
+hbi_applier_go_on(struct hb_applier *applier, uint32_t mask)
+{
 	for (uint32_t i = 0; i < applier->server_count; i++) {
 		struct server *s = &applier->servers[i];
 
-		pthread_mutex_lock(&s->lock);
-		s->stop_wanted = true;
-		s->stop_seq = seq;
-		if (s->status.state == HB_APPLIER_STOPPED)
-			s->status.state = HB_APPLIER_RUNNING;
-		pthread_cond_broadcast(&s->changed);
-		pthread_mutex_unlock(&s->lock);
-		hb_commit_wake(s->source->commit);
-	}
-	for (uint32_t i = 0; i < applier->server_count && rc == 0; i++)
-		rc = await_stop(&applier->servers[i], seq, &until, error);
-	for (uint32_t i = 0; i < applier->server_count && rc != 0; i++) {
-		struct server *s = &applier->servers[i];
-
+		if ((mask >> i & 1) == 0)
+			continue;
 		pthread_mutex_lock(&s->lock);
 		s->stop_wanted = false;
 		pthread_cond_broadcast(&s->changed);
 		pthread_mutex_unlock(&s->lock);
 	}
+}
+
+int
+hbi_applier_stop(struct hb_applier *applier, uint32_t mask, uint64_t seq, uint32_t timeout_ms,
+	char error[256])
+{
+	struct timespec until = time_in(timeout_ms);
+	int rc = 0;
+
+	for (uint32_t i = 0; i < applier->server_count; i++)
+		if ((mask >> i & 1) != 0)
+			want_stop(&applier->servers[i], seq);
+	for (uint32_t i = 0; i < applier->server_count && rc == 0; i++)
+		if ((mask >> i & 1) != 0)
+			rc = await_stop(&applier->servers[i], seq, &until, error);
+	if (rc != 0)
+		hbi_applier_go_on(applier, mask);
 	return rc;
+}
+
+/* The servers that have shards, a bit each. */
+static uint32_t
+busy_servers(struct hb_applier *applier)
+{
+	uint32_t mask = 0;
+
+	pthread_mutex_lock(&applier->lock);
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++)
+		mask |= 1u << applier->map.owner[i];
+	pthread_mutex_unlock(&applier->lock);
+	return mask;
+}
+
+/* Take the claim `from` -> `to`. @return whether it was `from` */
+static bool
+change_claim(struct hb_applier *a, enum hbi_applier_claim from, enum hbi_applier_claim to)
+{
+	pthread_mutex_lock(&a->lock);
+	bool was = a->claim == from;
+
+	if (was)
+		a->claim = to;
+	pthread_mutex_unlock(&a->lock);
+	return was;
+}
+
+static int
+claimed_by_work(struct hb_applier *a, char error[256])
+{
+	struct hb_applier_task task;
+	struct hb_server_map map;
+
+	hb_applier_map(a, &map, &task);
+	snprintf(error, 256, "'%s' is under way (%s, %lu rows): wait for its end", task.what,
+		task.phase, (unsigned long)task.rows);
+	return -EBUSY;
+}
+
+int
+hb_applier_stop_at(struct hb_applier *applier, uint64_t seq, uint32_t timeout_ms, char error[256])
+{
+	bool again = change_claim(applier, HBI_CLAIM_STOP, HBI_CLAIM_STOP);
+	int rc;
+
+	if (!again && !change_claim(applier, HBI_CLAIM_NONE, HBI_CLAIM_STOP))
+		return claimed_by_work(applier, error);
+	rc = hbi_applier_stop(applier, busy_servers(applier), seq, timeout_ms, error);
+	if (rc != 0)
+		change_claim(applier, HBI_CLAIM_STOP, HBI_CLAIM_NONE);
+	return rc;
+}
+
+void
+hb_applier_resume(struct hb_applier *applier)
+{
+	if (change_claim(applier, HBI_CLAIM_STOP, HBI_CLAIM_NONE))
+		hbi_applier_go_on(applier, UINT32_MAX);
+	for (uint32_t i = 0; i < applier->server_count; i++) {
+		struct server *s = &applier->servers[i];
+
+		pthread_mutex_lock(&s->lock);
+		s->retry_poisoned = true;
+		pthread_cond_broadcast(&s->changed);
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
+int
+hbi_applier_claim(struct hb_applier *applier, char error[256])
+{
+	pthread_mutex_lock(&applier->lock);
+	enum hbi_applier_claim was = applier->claim;
+
+	if (was == HBI_CLAIM_NONE)
+		applier->claim = HBI_CLAIM_WORK;
+	pthread_mutex_unlock(&applier->lock);
+	if (was == HBI_CLAIM_WORK)
+		return claimed_by_work(applier, error);
+	if (was == HBI_CLAIM_STOP) {
+		snprintf(error, 256,
+			"the appliers are stopped, by a check or a backup: wait for its "
+			"end, or 'hbctl applier resume' when it was killed");
+		return -EBUSY;
+	}
+	return 0;
+}
+
+void
+hbi_applier_unclaim(struct hb_applier *applier)
+{
+	for (uint32_t i = 0; i < applier->server_count; i++)
+		hbi_applier_unpark(applier, i);
+	hbi_applier_go_on(applier, UINT32_MAX);
+	change_claim(applier, HBI_CLAIM_WORK, HBI_CLAIM_NONE);
+}
+
+void
+hbi_applier_abandon(struct hb_applier *applier)
+{
+	change_claim(applier, HBI_CLAIM_WORK, HBI_CLAIM_NONE);
+}
+
+bool
+hbi_applier_is_ending(struct hb_applier *applier)
+{
+	pthread_mutex_lock(&applier->lock);
+	bool ending = applier->ending;
+
+	pthread_mutex_unlock(&applier->lock);
+	return ending;
+}
+
+static void
+want_park(struct server *s, bool park)
+{
+	pthread_mutex_lock(&s->lock);
+	s->park_wanted = park;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	hb_commit_wake(s->source->commit);
+}
+
+bool
+hbi_applier_park(struct hb_applier *applier, uint32_t server, uint32_t timeout_ms)
+{
+	struct server *s = &applier->servers[server];
+	struct timespec until = time_in(timeout_ms);
+	int waited = 0;
+
+	want_park(s, true);
+	pthread_mutex_lock(&s->lock);
+	while (s->status.state != HB_APPLIER_PARKED && waited == 0)
+		waited = pthread_cond_timedwait(&s->changed, &s->lock, &until);
+	bool parked = s->status.state == HB_APPLIER_PARKED;
+
+	if (parked)
+		s->status.seq = 0; /* nothing of the journal may be dropped now */
+	pthread_mutex_unlock(&s->lock);
+	return parked;
+}
+
+void
+hbi_applier_unpark(struct hb_applier *applier, uint32_t server)
+{
+	want_park(&applier->servers[server], false);
+}
+
+void
+hbi_applier_map(struct hb_applier *applier, struct hb_server_map *map)
+{
+	pthread_mutex_lock(&applier->lock);
+	*map = applier->map;
+	pthread_mutex_unlock(&applier->lock);
+}
+
+void
+hb_applier_map(struct hb_applier *applier, struct hb_server_map *map, struct hb_applier_task *task)
+{
+	pthread_mutex_lock(&applier->lock);
+	*map = applier->map;
+	*task = applier->task;
+	pthread_mutex_unlock(&applier->lock);
+}
+
+void
+hbi_applier_task(struct hb_applier *applier, const struct hb_applier_task *task)
+{
+	pthread_mutex_lock(&applier->lock);
+	applier->task = *task;
+	pthread_mutex_unlock(&applier->lock);
+}
+
+void
+hbi_applier_map_set(struct hb_applier *applier, const struct hb_server_map *map)
+{
+	pthread_mutex_lock(&applier->lock);
+	applier->map = *map;
+	pthread_mutex_unlock(&applier->lock);
+	for (uint32_t i = 0; i < applier->server_count; i++) {
+		struct server *s = &applier->servers[i];
+		uint32_t shards = hb_server_map_shards(map, i);
+
+		pthread_mutex_lock(&s->lock);
+		s->renew = s->renew || shards != s->shards;
+		s->shards = shards;
+		s->status.shards = shards;
+		pthread_cond_broadcast(&s->changed);
+		pthread_mutex_unlock(&s->lock);
+	}
+}
+
+bool
+hbi_applier_await_map(
+	struct hb_applier *applier, uint32_t server, uint64_t version, uint32_t timeout_ms)
+{
+	struct server *s = &applier->servers[server];
+	struct timespec until = time_in(timeout_ms);
+	int waited = 0;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->map_version < version && waited == 0)
+		waited = pthread_cond_timedwait(&s->changed, &s->lock, &until);
+	bool taken = s->map_version >= version;
+
+	pthread_mutex_unlock(&s->lock);
+	return taken;
+}
+
+const struct hb_config *
+hbi_applier_node_config(const struct hb_applier *applier)
+{
+	return applier->config;
+}
+
+const struct hb_config *
+hbi_applier_config(const struct hb_applier *applier, uint32_t server)
+{
+	return applier->servers[server].config;
+}
+
+const struct hb_applier_source *
+hbi_applier_source(const struct hb_applier *applier)
+{
+	return applier->source;
+}
+
+/* How long ago the server was level with the journal. */
+static uint64_t
+lag_ms(const struct server *s, uint64_t committed, uint64_t now_ns)
+{
+	if (s->status.seq >= committed || s->level_ns >= now_ns)
+		return 0;
+	return (now_ns - s->level_ns) / 1000000;
 }
 
 uint32_t
 hb_applier_status(struct hb_applier *applier, struct hb_applier_status *status, uint32_t max)
 {
+	uint64_t committed = hb_committed_seq(applier->source->commit);
+	uint64_t now_ns = hb_wall_ns();
+
 	for (uint32_t i = 0; i < applier->server_count && i < max; i++) {
 		struct server *s = &applier->servers[i];
 
 		pthread_mutex_lock(&s->lock);
 		status[i] = s->status;
+		if (s->shards != 0)
+			status[i].lag_ms = lag_ms(s, committed, now_ns);
 		pthread_mutex_unlock(&s->lock);
 	}
 	return applier->server_count;
@@ -636,14 +1078,18 @@ hb_applier_status(struct hb_applier *applier, struct hb_applier_status *status, 
 void
 hb_applier_applied(struct hb_applier *applier, uint64_t applied[HB_PARTITION_COUNT])
 {
+	bool first = true;
+
+	/* a record of one ring has rows on several servers: of a grab, at the grabber's too */
 	memset(applied, 0, HB_PARTITION_COUNT * sizeof(applied[0]));
 	for (uint32_t i = 0; i < applier->server_count; i++) {
 		struct server *s = &applier->servers[i];
 
 		pthread_mutex_lock(&s->lock);
-		for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
-			if (i == 0 || s->applied[p] < applied[p])
+		for (uint32_t p = 0; p < HB_PARTITION_COUNT && s->shards != 0; p++)
+			if (first || s->applied[p] < applied[p])
 				applied[p] = s->applied[p];
+		first = first && s->shards == 0;
 		pthread_mutex_unlock(&s->lock);
 	}
 }
@@ -660,6 +1106,10 @@ hb_applier_state_name(enum hb_applier_state state)
 		return "waiting";
 	case HB_APPLIER_POISONED:
 		return "poisoned";
+	case HB_APPLIER_IDLE:
+		return "idle";
+	case HB_APPLIER_PARKED:
+		return "parked";
 	}
 	return "unknown";
 }
@@ -696,7 +1146,7 @@ has_position_table(
 }
 
 int
-hb_applier_position(
+hb_applier_server_position(
 	const struct hb_config *config, const uint8_t stream_id[16], uint64_t *seq, char error[256])
 {
 	struct hb_row_position position;
@@ -717,4 +1167,26 @@ hb_applier_position(
 	}
 	hb_db_close(db);
 	return rc < 0 ? rc : 0;
+}
+
+int
+hb_applier_position(
+	const struct hb_config *config, const uint8_t stream_id[16], uint64_t *seq, char error[256])
+{
+	struct hb_server_map map;
+	int rc = hb_server_map_from_config(&map, config, error);
+	bool known = false;
+
+	*seq = 0;
+	for (uint32_t i = 0; i < map.server_count && rc != -EINVAL; i++) {
+		struct hb_config one;
+		uint64_t position;
+
+		hb_server_config(config, &map.server[i].primary, &one);
+		rc = hb_applier_server_position(&one, stream_id, &position, error);
+		known = known || rc == 0;
+		if (rc == 0 && position > *seq)
+			*seq = position;
+	}
+	return known ? 0 : rc;
 }

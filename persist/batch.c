@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "persist/map.h"
+#include "persist/server_map.h"
 #include "shm/ids.h"
 
 #define KEYS_PER_SELECT	   256
@@ -107,6 +108,7 @@ struct hb_batch {
 	struct hb_db_statement *statements[STATEMENT_COUNT][HB_PARTITION_COUNT];
 	struct hb_db_statement *move_position;
 	uint32_t node;
+	uint32_t shards; /* a bit per shard that this server has */
 
 	uint8_t *records; /* back to back */
 	size_t record_bytes;
@@ -178,6 +180,7 @@ hb_batch_create(struct hb_batch **batch)
 	*batch = b;
 	if (b == NULL)
 		return -ENOMEM;
+	b->shards = HB_ALL_SHARDS;
 	for (uint32_t i = 0; i < KEYS_PER_SELECT; i++)
 		key_columns[i] = (struct hb_db_column){
 			"key", HB_DB_U64, i * (uint32_t)sizeof(uint64_t), sizeof(uint64_t)};
@@ -235,6 +238,20 @@ hb_batch_connect(struct hb_batch *b, struct hb_db *db)
 	memset(b->statements, 0, sizeof(b->statements));
 	b->move_position = NULL;
 	b->db = db;
+}
+
+void
+hb_batch_shards(struct hb_batch *b, uint32_t shards)
+{
+	HB_ASSERT(b->db == NULL || shards == b->shards);
+	b->shards = shards;
+}
+
+/* Does this server have the rows of an account or packet? */
+static bool
+has(const struct hb_batch *b, uint64_t id)
+{
+	return (b->shards >> hb_partition_of(id) & 1) != 0;
 }
 
 void
@@ -362,7 +379,8 @@ statement(struct hb_batch *b, enum statement_kind kind, uint32_t partition,
 			hb_table_select_sql(HB_TABLE_ACCOUNT, partition, sql);
 		else
 			snprintf(sql, sizeof(sql),
-				"SELECT packet, sender, order_stamp FROM packet_%02u", partition);
+				"SELECT packet, sender, order_stamp FROM %s_%02u",
+				(b->shards >> partition & 1) != 0 ? "packet" : "origin", partition);
 		length = strlen(sql);
 		length += (size_t)snprintf(sql + length, sizeof(sql) - length, " WHERE %s IN (?",
 			kind == SELECT_ACCOUNTS ? "account" : "packet");
@@ -471,13 +489,27 @@ record_at(const struct hb_batch *b, size_t offset)
 	return (const struct hb_record *)(const void *)(b->records + offset);
 }
 
+/* The packet whose origin the rows on this server need; 0 when none, or no rows are here. */
+static uint64_t
+packet_needed(const struct hb_batch *b, const struct hb_record *record)
+{
+	uint64_t needed = hb_rows_packet_needed(record);
+
+	if (needed == 0 || has(b, needed))
+		return needed;
+	if (record->type == HB_RECORD_GRAB &&
+		has(b, ((const struct hb_record_grab *)(const void *)record)->user))
+		return needed;
+	return 0;
+}
+
 /* Know sender and send order of every packet that the records name. */
 static int
 find_packets(struct hb_batch *b, char error[HB_DB_ERROR_BYTES])
 {
 	for (size_t at = 0; at < b->record_bytes; at += record_at(b, at)->length) {
 		const struct hb_record *record = record_at(b, at);
-		uint64_t needed = hb_rows_packet_needed(record);
+		uint64_t needed = packet_needed(b, record);
 
 		if (record->type == HB_RECORD_PACKET_CREATE) {
 			const struct hb_record_packet_create *r = (const void *)record;
@@ -569,6 +601,19 @@ touch_order(struct hb_batch *b, const struct hb_rows *rows)
 	return 0;
 }
 
+/* The packet itself, or what is to be known here of a packet of another server. */
+static int
+add_packet(struct hb_batch *b, const struct hb_row_packet *packet)
+{
+	const struct hb_row_origin origin = {
+		packet->packet, packet->sender, packet->order_stamp, packet->jseq};
+	uint32_t partition = hb_partition_of(packet->packet);
+
+	if (has(b, packet->packet))
+		return add_row(b, HB_TABLE_PACKET, partition, packet);
+	return add_row(b, HB_TABLE_ORIGIN, partition, &origin);
+}
+
 /* Add the rows of one record; balances come later. */
 static int
 add_rows(struct hb_batch *b, const struct hb_rows *rows)
@@ -576,33 +621,38 @@ add_rows(struct hb_batch *b, const struct hb_rows *rows)
 	int rc = 0;
 
 	for (uint32_t i = 0; i < rows->order_count && rc == 0; i++)
-		rc = add_row(b, HB_TABLE_ORDER, hb_partition_of(rows->order[i].account),
-			&rows->order[i]);
+		if (has(b, rows->order[i].account))
+			rc = add_row(b, HB_TABLE_ORDER, hb_partition_of(rows->order[i].account),
+				&rows->order[i]);
 	for (uint32_t i = 0; i < rows->flow_count && rc == 0; i++)
-		rc = touch_account(b, rows->flow[i].account);
-	if (rc == 0 && rows->claim_count > 0)
+		if (has(b, rows->flow[i].account))
+			rc = touch_account(b, rows->flow[i].account);
+	if (rc == 0 && rows->claim_count > 0 && has(b, rows->claim.packet))
 		rc = add_row(b, HB_TABLE_CLAIM, hb_partition_of(rows->claim.packet), &rows->claim);
 	if (rc == 0 && rows->packet_count > 0)
-		rc = add_row(
-			b, HB_TABLE_PACKET, hb_partition_of(rows->packet.packet), &rows->packet);
-	if (rc == 0 && rows->packet_change.packet != 0)
+		rc = add_packet(b, &rows->packet);
+	if (rc == 0 && rows->packet_change.packet != 0 && has(b, rows->packet_change.packet))
 		rc = touch_packet(b, &rows->packet_change);
-	if (rc == 0 && rows->order_change.account != 0)
+	if (rc == 0 && rows->order_change.account != 0 && has(b, rows->order_change.account))
 		rc = touch_order(b, rows);
-	if (rc == 0 && rows->account_event.account != 0)
+	if (rc == 0 && rows->account_event.account != 0 && has(b, rows->account_event.account))
 		rc = touch_account(b, rows->account_event.account);
 	return rc;
 }
 
-/* Rows of a record of this batch, whose packet was found before. */
+/* Rows of a record of this batch, whose packet was found before if any of them are here. */
 static const char *
 rows_of(struct hb_batch *b, const struct hb_record *record, uint64_t seq, struct hb_rows *rows)
 {
-	uint64_t needed = hb_rows_packet_needed(record);
+	uint64_t needed = packet_needed(b, record);
 	struct hb_packet_origin origin = {0};
 
 	if (record->type == HB_RECORD_EPOCH_START)
 		b->node = ((const struct hb_record_epoch_start *)(const void *)record)->node;
+	if (needed == 0 && hb_rows_packet_needed(record) != 0) {
+		memset(rows, 0, sizeof(*rows));
+		return NULL;
+	}
 	if (needed != 0) {
 		const struct cached_packet *packet = hb_map_find(&b->packets, needed);
 
@@ -692,6 +742,8 @@ gather_flows(struct hb_batch *b, char error[HB_DB_ERROR_BYTES])
 		for (uint32_t i = 0; i < rows.flow_count; i++) {
 			struct hb_row_flow *flow = &rows.flow[i];
 
+			if (!has(b, flow->account))
+				continue;
 			if (!apply_flow(b, flow))
 				return poison(record_at(b, at), seq, "a balance overflows", error);
 			if (add_row(b, HB_TABLE_FLOW, hb_partition_of(flow->account), flow) != 0)
@@ -760,6 +812,7 @@ sort_rows(enum hb_table table, struct row_list *list)
 		[HB_TABLE_FLOW] = compare_u64_pair,
 		[HB_TABLE_ACCOUNT] = compare_u64,
 		[HB_TABLE_PACKET] = compare_u64,
+		[HB_TABLE_ORIGIN] = compare_u64,
 	};
 
 	qsort(list->rows, list->count, hb_table_layouts[table].row_bytes, compare[table]);

@@ -36,6 +36,12 @@ void hb_batch_destroy(struct hb_batch *batch);
 /** Use a new connection, whose database is chosen; drops the cache and records. NULL: none. */
 void hb_batch_connect(struct hb_batch *batch, struct hb_db *db);
 
+/**
+ * The shards whose rows this server has, a bit each: all when nobody says. Rows of others are left
+ * out, but for the origins of packets. To be told before a connection is used.
+ */
+void hb_batch_shards(struct hb_batch *batch, uint32_t shards);
+
 /** The node number for order numbers; EPOCH_START records that follow change it. */
 void hb_batch_node(struct hb_batch *batch, uint32_t node);
 

@@ -35,7 +35,8 @@
 struct hb_check_violation {
 	/*
 	 * Stable name: "journal", "record", "credit_sums", "invariant_1" to "invariant_4",
-	 * "balance", "position", "table", "row_missing", "row_extra", "row_differs".
+	 * "balance", "position", "shards", "table", "row_missing", "row_extra",
+	 * "row_differs". Where there are several servers, `where` begins with "server NAME, ".
 	 */
 	char kind[32];
 	char where[128];    /* table and key, packet, account or journal position */
@@ -56,7 +57,7 @@ struct hb_check_result {
 	bool ok;	       /* no violation */
 	uint64_t journal_seq;  /* reached by the replay */
 	uint64_t first_seq;    /* where the replay began: 1, or after a snapshot */
-	uint64_t mysql_seq;    /* of the position row */
+	uint64_t mysql_seq;    /* of the position row; of several servers the lowest */
 	uint64_t record_count; /* replayed */
 	uint64_t grab_count;
 	uint64_t mark_count; /* marks whose hash was compared */

@@ -6,7 +6,9 @@
  * Every table is read once and summed per key bucket in the same way as the expected rows: reading
  * 3.3 million rows a second is as fast as letting the server compute sums, and needs no second
  * definition of a hash in SQL. Where buckets differ, their rows are read again on both sides and
- * named. One read-only transaction, so that all tables are of one moment.
+ * named. One read-only transaction per server, so that all its tables are of one moment; all
+ * servers stand at the same cut. Of shards that it does not have, a server has only the origins of
+ * their packets.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 
 #include "persist/check_internal.h"
+#include "persist/server_map.h"
 #include "shm/limits.h"
 
 #define CONNECT_TIMEOUT_S  10
@@ -32,12 +35,36 @@ struct scan {
 
 struct comparison {
 	struct hbi_check *check;
+	const struct hb_server *server; /* NULL: the only one, which needs no name */
+	uint32_t shards;
+	uint32_t index; /* how many were compared before */
 	struct hb_db *db;
 	struct hb_db_statement *select[HB_TABLE_COUNT][HB_PARTITION_COUNT];
 	struct hb_row_set found[HB_TABLE_COUNT][HB_PARTITION_COUNT];
 	uint32_t buckets_wanted;
 	uint32_t rows_named;
 };
+
+/* A violation on this server. */
+static void
+violation(struct comparison *c, const char *kind, const char *place, const char *expected,
+	const char *found)
+{
+	char where[128];
+
+	if (c->server == NULL)
+		snprintf(where, sizeof(where), "%s", place);
+	else
+		snprintf(where, sizeof(where), "server %s, %.100s", c->server->name, place);
+	hbi_violation(c->check, kind, where, expected, found);
+}
+
+/* Has this server the rows of this table, or none? */
+static bool
+has_table(const struct comparison *c, enum hb_table table, uint32_t partition)
+{
+	return ((c->shards >> partition & 1) != 0) == (table != HB_TABLE_ORIGIN);
+}
 
 static int
 connect_server(struct hb_db **db, const struct hb_config *config, char *error)
@@ -94,6 +121,7 @@ scan_table(struct comparison *c, enum hb_table table, uint32_t partition, struct
 		struct hb_row_flow flow;
 		struct hb_row_account account;
 		struct hb_row_packet packet;
+		struct hb_row_origin origin;
 		uint8_t bytes[1];
 	} row;
 	struct scan scan = {c->check, table, sum, &c->found[table][partition], row.bytes};
@@ -116,7 +144,10 @@ static void
 compare_sums(struct comparison *c, enum hb_table table, uint32_t partition,
 	const struct hb_table_sum *found)
 {
-	const struct hb_table_sum *expected = &c->check->expected->sum[table][partition];
+	static const struct hb_table_sum empty;
+	const struct hb_table_sum *expected = has_table(c, table, partition)
+						      ? &c->check->expected->sum[table][partition]
+						      : &empty;
 	uint32_t buckets = 0;
 	char where[64];
 	char expected_text[64];
@@ -140,7 +171,7 @@ compare_sums(struct comparison *c, enum hb_table table, uint32_t partition,
 		hb_table_total(expected).count);
 	snprintf(found_text, sizeof(found_text), "%" PRIu64 " rows, %u of %u buckets differ",
 		hb_table_total(found).count, buckets, HB_ROW_BUCKETS);
-	hbi_violation(c->check, "table", where, expected_text, found_text);
+	violation(c, "table", where, expected_text, found_text);
 }
 
 /* ---- naming rows ---- */
@@ -247,7 +278,7 @@ name_row(struct comparison *c, const char *kind, const struct hb_table_layout *l
 	if (found != NULL)
 		format_row(found_text, sizeof(found_text), layout, layout->key_count,
 			layout->column_count, found, expected);
-	hbi_violation(c->check, kind, where, expected_text, found_text);
+	violation(c, kind, where, expected_text, found_text);
 }
 
 /* Walk both sides in key order. */
@@ -255,7 +286,10 @@ static void
 name_rows(struct comparison *c, enum hb_table table, uint32_t partition)
 {
 	const struct hb_table_layout *layout = &hb_table_layouts[table];
-	struct hb_row_set *expected = &c->check->expected->collected[table][partition];
+	struct hb_row_set empty = {0};
+	struct hb_row_set *expected = has_table(c, table, partition)
+					      ? &c->check->expected->collected[table][partition]
+					      : &empty;
 	struct hb_row_set *found = &c->found[table][partition];
 	uint64_t i = 0;
 	uint64_t j = 0;
@@ -326,7 +360,7 @@ chain_text(char text[80], uint64_t seq, uint64_t epoch, const uint8_t chain[32])
 static int
 compare_position(struct comparison *c)
 {
-	const struct hbi_check *check = c->check;
+	struct hbi_check *check = c->check;
 	struct hb_row_position position = {0};
 	char error[HB_DB_ERROR_BYTES] = "";
 	char expected[80];
@@ -337,7 +371,8 @@ compare_position(struct comparison *c)
 		snprintf(check->error, 256, "jpos: %.200s", error);
 		return rc;
 	}
-	check->result->mysql_seq = position.seq;
+	if (c->index == 0 || position.seq < check->result->mysql_seq)
+		check->result->mysql_seq = position.seq;
 	if (rc == 0 && check->options->cut_seq == 0)
 		return 0;
 	if (rc == 1 && position.seq == check->options->cut_seq &&
@@ -348,7 +383,28 @@ compare_position(struct comparison *c)
 	chain_text(expected, check->options->cut_seq, check->cut_epoch, check->cut_chain);
 	if (rc == 1)
 		chain_text(found, position.seq, position.epoch, position.chain);
-	hbi_violation(c->check, "position", "jpos", expected, found);
+	violation(c, "position", "jpos", expected, found);
+	return 0;
+}
+
+/* By its own word the server has the shards that the map gives it. */
+static int
+compare_shards(struct comparison *c)
+{
+	char error[HB_DB_ERROR_BYTES] = "";
+	char expected[64], found[64];
+	uint32_t shards;
+	int rc = hb_shards_read(c->db, &shards, error);
+
+	if (rc != 0) {
+		snprintf(c->check->error, 256, "shard: %.200s", error);
+		return rc;
+	}
+	if (shards == c->shards || c->check->options->cut_seq == 0)
+		return 0;
+	hb_shards_text(c->shards, expected);
+	hb_shards_text(shards, found);
+	violation(c, "shards", "shard", expected, found);
 	return 0;
 }
 
@@ -384,13 +440,26 @@ compare(struct comparison *c)
 		return rc;
 	}
 	rc = compare_position(c);
+	if (rc == 0)
+		rc = compare_shards(c);
 	return rc == 0 ? compare_tables(c) : rc;
 }
 
-int
-hbi_check_mysql(struct hbi_check *check)
+static void
+forget_wanted(struct hb_expected *expected)
+{
+	for (uint32_t t = 0; t < HB_TABLE_COUNT; t++)
+		for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
+			memset(expected->collected[t][p].wanted, 0,
+				sizeof(expected->collected[t][p].wanted));
+}
+
+static int
+compare_server(struct hbi_check *check, const struct hb_server_map *map, uint32_t server,
+	uint32_t index, uint32_t *rows_named)
 {
 	struct comparison *c = calloc(1, sizeof(*c));
+	struct hb_config config;
 	int rc;
 
 	if (c == NULL) {
@@ -398,13 +467,36 @@ hbi_check_mysql(struct hbi_check *check)
 		return -ENOMEM;
 	}
 	c->check = check;
-	rc = connect_server(&c->db, check->options->config, check->error);
+	c->server = map->server_count > 1 ? &map->server[server] : NULL;
+	c->shards = hb_server_map_shards(map, server);
+	c->index = index;
+	c->rows_named = *rows_named;
+	forget_wanted(check->expected);
+	hb_server_config(check->options->config, &map->server[server].primary, &config);
+	rc = connect_server(&c->db, &config, check->error);
 	if (rc == 0)
 		rc = compare(c);
 	hb_db_close(c->db);
+	*rows_named = c->rows_named;
 	for (uint32_t t = 0; t < HB_TABLE_COUNT; t++)
 		for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
 			free(c->found[t][p].rows);
 	free(c);
+	return rc;
+}
+
+int
+hbi_check_mysql(struct hbi_check *check)
+{
+	struct hb_server_map map;
+	uint32_t rows_named = 0;
+	uint32_t index = 0;
+	int rc = hb_server_map_load(&map, check->options->config, check->directory, check->error);
+
+	for (uint32_t i = 0; i < map.server_count && rc == 0; i++) {
+		if (hb_server_map_shards(&map, i) == 0)
+			continue;
+		rc = compare_server(check, &map, i, index++, &rows_named);
+	}
 	return rc;
 }

@@ -333,6 +333,18 @@ hb_expected_add(struct hb_expected *e, const struct hb_record *record, uint64_t 
 	return why != NULL ? why : add_rows(e, &rows, seq);
 }
 
+/* As the server of its shard has it, and as every other has it. */
+static int
+add_final_packet(struct hb_expected *e, const struct hb_row_packet *packet)
+{
+	const struct hb_row_origin origin = {
+		packet->packet, packet->sender, packet->order_stamp, packet->jseq};
+	uint32_t partition = hb_partition_of(packet->packet);
+	int rc = add_final(e, HB_TABLE_PACKET, partition, packet);
+
+	return rc == 0 ? add_final(e, HB_TABLE_ORIGIN, partition, &origin) : rc;
+}
+
 int
 hb_expected_finish(struct hb_expected *e)
 {
@@ -351,8 +363,7 @@ hb_expected_finish(struct hb_expected *e)
 	}
 	for (cursor = 0; rc == 0 && (packet = hb_map_next(&e->packets, &cursor)) != NULL;)
 		if (!packet->older)
-			rc = add_final(
-				e, HB_TABLE_PACKET, hb_partition_of(packet->packet), &packet->row);
+			rc = add_final_packet(e, &packet->row);
 	for (cursor = 0; rc == 0 && (order = hb_map_next(&e->orders, &cursor)) != NULL;)
 		rc = add_final(e, HB_TABLE_ORDER, hb_partition_of(order->row.account), &order->row);
 	return rc;

@@ -155,7 +155,7 @@ release_mark(void)
 	mark = seq[1];
 	count = hb_applier_status(persist.applier, status, HB_APPLIER_SERVERS_MAX);
 	for (uint32_t i = 0; i < count && i < HB_APPLIER_SERVERS_MAX; i++)
-		if (status[i].seq < mark)
+		if (status[i].shards != 0 && status[i].seq < mark)
 			mark = status[i].seq;
 	return count == 0 ? 0 : mark;
 }
@@ -191,12 +191,27 @@ start_appliers(void)
 	persist.applier_source.journal_directory = persist.journal_directory;
 	memcpy(persist.applier_source.stream_id, persist.journal.superblock.stream_id, 16);
 	persist.applier_source.commit = &persist.journal.commit;
+	persist.applier_source.release_mark = &persist.journal.pack_mark;
 	if (hb_applier_start(&persist.applier, &persist.config, &persist.applier_source, error) ==
 		0)
 		return;
 	persist.applier = NULL;
 	hb_log(HB_LOG_ERROR, "appliers_not_started",
 		"error=\"%s\" effect=\"MySQL falls behind; the journal goes on\"", error);
+}
+
+/* Servers and shards must make sense before anything is written. */
+static bool
+map_is_sound(void)
+{
+	struct hb_server_map map;
+	char error[256] = "";
+
+	if (hb_server_map_load(&map, &persist.config, persist.journal_directory, error) == 0)
+		return true;
+	hb_log(HB_LOG_ERROR, "shard_map_refused", "error=\"%s\"", error);
+	fprintf(stderr, "hongbao-persist: %s\n", error);
+	return false;
 }
 
 static int
@@ -222,6 +237,8 @@ start(void)
 	int rc;
 
 	hb_path(persist.journal_directory, persist.config.node_directory, HB_PATH_JOURNAL);
+	if (!map_is_sound())
+		return EXIT_BAD_CONFIG;
 	rc = open_journal(error);
 	if (rc == 0) {
 		rc = hb_journal_begin_epoch(&persist.journal, false);

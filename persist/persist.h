@@ -63,6 +63,12 @@ void hb_link_close(struct hb_persist *persist);
 
 /* ---- admin.c ---- */
 
+/** What status tells of each server's applier. */
+struct json_t *hb_admin_appliers(struct hb_persist *persist);
+/** Answer a command about MySQL servers; NULL when it is none of those (admin_mysql.c). */
+struct json_t *hb_admin_mysql(
+	struct hb_persist *persist, const char *name, const struct json_t *command);
+
 /** Serve the admin socket with threads of its own. @return 0 or -errno, logged */
 int hb_admin_start(struct hb_persist *persist);
 

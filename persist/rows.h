@@ -95,6 +95,15 @@ struct hb_row_packet {
 };
 _Static_assert(sizeof(struct hb_row_packet) == 120 + 3 * 32 + HB_GREETING_BYTES_MAX, "packet row");
 
+/* Of a packet whose shard another server has: what rows of this one need of it. */
+struct hb_row_origin {
+	uint64_t packet;
+	uint64_t sender;
+	uint64_t order_stamp;
+	uint64_t jseq;
+};
+_Static_assert(sizeof(struct hb_row_origin) == 32, "origin row");
+
 /* What a GRAB or PACKET_EXPIRE leaves out, known from the packet's PACKET_CREATE. */
 struct hb_packet_origin {
 	uint64_t packet;

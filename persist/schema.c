@@ -16,6 +16,8 @@
 
 static const char *const migrations[] = {
 #include "0001_ledger.sql.inc"
+	,
+#include "0002_shards.sql.inc"
 };
 #define MIGRATION_COUNT (sizeof(migrations) / sizeof(migrations[0]))
 
@@ -95,6 +97,13 @@ static const struct hb_db_column packet_columns[] = {
 	U64(hb_row_packet, jseq),
 };
 
+static const struct hb_db_column origin_columns[] = {
+	U64(hb_row_origin, packet),
+	U64(hb_row_origin, sender),
+	U64(hb_row_origin, order_stamp),
+	U64(hb_row_origin, jseq),
+};
+
 static const struct hb_db_column position_columns[] = {
 	BYTES(hb_row_position, stream),
 	U64(hb_row_position, epoch),
@@ -115,6 +124,7 @@ const struct hb_table_layout hb_table_layouts[HB_TABLE_COUNT] = {
 	[HB_TABLE_FLOW] = LAYOUT("flow", flow_columns, 3, hb_row_flow),
 	[HB_TABLE_ACCOUNT] = LAYOUT("account", account_columns, 1, hb_row_account),
 	[HB_TABLE_PACKET] = LAYOUT("packet", packet_columns, 1, hb_row_packet),
+	[HB_TABLE_ORIGIN] = LAYOUT("origin", origin_columns, 1, hb_row_origin),
 };
 
 static size_t
@@ -369,4 +379,111 @@ hb_position_read(struct hb_db *db, const uint8_t stream[16], bool lock,
 		rc = hb_db_query(select, &key, &row, keep_position, &found, error);
 	hb_db_release(select);
 	return rc == 0 ? found.count : rc;
+}
+
+/* ---- shards ---- */
+
+static int
+keep_shard(void *context, const void *row)
+{
+	const struct version_row *shard = row;
+
+	if (shard->version < HB_PARTITION_COUNT)
+		*(uint32_t *)context |= 1u << shard->version;
+	return 0;
+}
+
+int
+hb_shards_read(struct hb_db *db, uint32_t *shards, char error[HB_DB_ERROR_BYTES])
+{
+	struct hb_db_statement *select;
+	struct version_row row;
+	int rc = hb_db_prepare(db, "SELECT CAST(shard AS UNSIGNED) FROM shard", NULL, 0,
+		version_columns, 1, &select, error);
+
+	*shards = 0;
+	if (rc == 0)
+		rc = hb_db_query(select, NULL, &row, keep_shard, shards, error);
+	hb_db_release(select);
+	return rc;
+}
+
+/* Run constant statements, NN replaced, as one transaction. */
+static int
+run_together(struct hb_db *db, const char *const *statements, uint32_t shard,
+	char error[HB_DB_ERROR_BYTES])
+{
+	char ignored[HB_DB_ERROR_BYTES];
+	int rc = hb_db_execute(db, "START TRANSACTION", error);
+
+	for (; *statements != NULL && rc == 0; statements++)
+		rc = run_for_partition(db, *statements, shard, error);
+	if (rc == 0)
+		return hb_db_execute(db, "COMMIT", error) == 0 ? 0 : -ENOTCONN;
+	(void)hb_db_execute(db, "ROLLBACK", ignored);
+	return rc;
+}
+
+static const char shard_delete[] =
+	"DELETE FROM shard WHERE shard = CAST(SUBSTRING('_NN', 2) AS UNSIGNED)";
+static const char shard_insert[] =
+	"INSERT INTO shard (shard) VALUES (CAST(SUBSTRING('_NN', 2) AS UNSIGNED))";
+static const char origin_delete[] = "DELETE FROM origin_NN";
+static const char origin_fill[] = "INSERT INTO origin_NN (packet, sender, order_stamp, jseq) "
+				  "SELECT packet, sender, order_stamp, jseq FROM packet_NN";
+
+int
+hb_shard_gained(struct hb_db *db, uint32_t shard, char error[HB_DB_ERROR_BYTES])
+{
+	static const char *const statements[] = {shard_delete, shard_insert, origin_delete, NULL};
+
+	return run_together(db, statements, shard, error);
+}
+
+int
+hb_shard_lost(struct hb_db *db, uint32_t shard, char error[HB_DB_ERROR_BYTES])
+{
+	static const char *const statements[] = {shard_delete, origin_delete, origin_fill, NULL};
+	uint32_t shards;
+	int rc = hb_shards_read(db, &shards, error);
+
+	/* done before: its packets may be cleared already */
+	if (rc != 0 || (shards >> shard & 1) == 0)
+		return rc;
+	return run_together(db, statements, shard, error);
+}
+
+static int
+insert_position(
+	struct hb_db *db, const struct hb_row_position *position, char error[HB_DB_ERROR_BYTES])
+{
+	struct hb_db_statement *insert;
+	int rc = hb_db_prepare(db,
+		"INSERT INTO jpos (stream, epoch, seq, chain, at_ns) VALUES (?, ?, ?, ?, ?)",
+		position_columns, COUNT(position_columns), NULL, 0, &insert, error);
+
+	if (rc == 0)
+		rc = hb_db_bulk(insert, position, sizeof(*position), 1, NULL, error);
+	hb_db_release(insert);
+	return rc;
+}
+
+int
+hb_position_create(struct hb_db *db, const struct hb_row_position *position, uint32_t shards,
+	char error[HB_DB_ERROR_BYTES])
+{
+	char ignored[HB_DB_ERROR_BYTES];
+	int rc = hb_db_execute(db, "START TRANSACTION", error);
+
+	if (rc == 0)
+		rc = insert_position(db, position, error);
+	if (rc == 0)
+		rc = hb_db_execute(db, "DELETE FROM shard", error);
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT && rc == 0; i++)
+		if ((shards >> i & 1) != 0)
+			rc = run_for_partition(db, shard_insert, i, error);
+	if (rc == 0)
+		return hb_db_execute(db, "COMMIT", error) == 0 ? 0 : -ENOTCONN;
+	(void)hb_db_execute(db, "ROLLBACK", ignored);
+	return rc;
 }

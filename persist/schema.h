@@ -22,6 +22,7 @@ enum hb_table {
 	HB_TABLE_FLOW,
 	HB_TABLE_ACCOUNT,
 	HB_TABLE_PACKET,
+	HB_TABLE_ORIGIN, /* instead of the others, for shards that another server has */
 	HB_TABLE_COUNT,
 };
 
@@ -70,5 +71,22 @@ int hb_schema_use(struct hb_db *db, const char *database, char error[HB_DB_ERROR
  */
 int hb_position_read(struct hb_db *db, const uint8_t stream[16], bool lock,
 	struct hb_row_position *position, char error[HB_DB_ERROR_BYTES]);
+
+/** Create the position row of a server that has none, and say which shards it has. */
+int hb_position_create(struct hb_db *db, const struct hb_row_position *position, uint32_t shards,
+	char error[HB_DB_ERROR_BYTES]);
+
+/* ---- which shards a server has, by its own word: table `shard` ---- */
+
+/** @param shards a bit each */
+int hb_shards_read(struct hb_db *db, uint32_t *shards, char error[HB_DB_ERROR_BYTES]);
+
+/**
+ * After a move that is on record, in one transaction each, and again without harm: the new server
+ * has the shard, and needs no origins of its packets any more; the old one has it no more, and
+ * knows the origins of its packets. Its rows are still there: hb_shard_clear.
+ */
+int hb_shard_gained(struct hb_db *db, uint32_t shard, char error[HB_DB_ERROR_BYTES]);
+int hb_shard_lost(struct hb_db *db, uint32_t shard, char error[HB_DB_ERROR_BYTES]);
 
 #endif

@@ -203,6 +203,54 @@ const struct hbctl_command hbctl_commands[] = {
 		.run = hbctl_run_applier_resume,
 	},
 	{
+		.name = "mysql status",
+		.arguments = "",
+		.summary = "MySQL servers, their shards and lag, and the work under way",
+		.details = "The shard map in force, and where mysql.shards says otherwise.\n"
+			   "Lag is in records, and in milliseconds since a server was level.",
+		.example = "hbctl mysql status",
+		.needs_node = true,
+		.run = hbctl_run_mysql_status,
+	},
+	{
+		.name = "mysql move-shard",
+		.arguments = "SHARD SERVER",
+		.summary = "move a shard's rows to another MySQL server",
+		.details =
+			"The appliers of both servers stand at one sequence while the rows are\n"
+			"copied, counted and compared; the other servers and all grabs go on.\n"
+			"Then the map is stored, and the old rows are cleared. persist does it:\n"
+			"Ctrl-C ends only the looking on. Given again after any interruption, it\n"
+			"does what is left to do.",
+		.example = "hbctl mysql move-shard 5 b",
+		.needs_node = true,
+		.run = hbctl_run_mysql_move_shard,
+	},
+	{
+		.name = "mysql rebuild",
+		.arguments = "SERVER",
+		.summary = "empty a MySQL server and fill it again from the journal",
+		.details =
+			"Refused when the journal does not reach back to its first record.\n"
+			"Grabs and the other servers go on; until the end, lists of this server's\n"
+			"shards are incomplete, and say up to which sequence they are complete.",
+		.example = "hbctl mysql rebuild main",
+		.needs_node = true,
+		.run = hbctl_run_mysql_rebuild,
+	},
+	{
+		.name = "mysql checksum",
+		.arguments = "",
+		.summary = "number and hash of the rows of every table",
+		.details =
+			"The hash does not depend on the order of rows nor on the server they are\n"
+			"at: equal before and after a move or a rebuild when nothing was written\n"
+			"meanwhile. Reads all rows of all servers.",
+		.example = "hbctl mysql checksum --json | jq .tables",
+		.needs_node = true,
+		.run = hbctl_run_mysql_checksum,
+	},
+	{
 		.name = "snapshot",
 		.arguments = "",
 		.summary = "make a snapshot now",

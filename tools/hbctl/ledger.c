@@ -12,6 +12,7 @@
 #include "persist/db.h"
 #include "persist/rows.h"
 #include "persist/schema.h"
+#include "persist/server_map.h"
 #include "shm/ids.h"
 #include "shm/order_number.h"
 #include "tools/hbctl/hbctl.h"
@@ -198,17 +199,44 @@ find(struct hb_db *db, const struct hbctl_ledger_key *key, char error[HB_DB_ERRO
 	return account_json(db, key->account, error);
 }
 
+static uint32_t
+shard_of(const struct hbctl_ledger_key *key)
+{
+	struct hb_order_number number;
+
+	if (key->order_no == NULL)
+		return hb_partition_of(key->packet != 0 ? key->packet : key->account);
+	HB_ASSERT(hb_order_number_parse(key->order_no, &number));
+	return number.user_digits % HB_PARTITION_COUNT;
+}
+
+/* Connect to the server that has the shard. */
+static int
+open_shard(const struct hb_config *node, uint32_t shard, struct hb_db **db,
+	char error[HBCTL_ERROR_BYTES])
+{
+	char directory[HB_PATH_MAX];
+	struct hb_server_map map;
+	struct hb_config config;
+	int result;
+
+	hb_path(directory, node->node_directory, HB_PATH_JOURNAL);
+	result = hb_server_map_load(&map, node, directory, error);
+	if (result != 0)
+		return result;
+	hb_server_config(node, &map.server[map.owner[shard]].primary, &config);
+	result = hb_db_open(db, &config, config.mysql_user, CONNECT_TIMEOUT_S, error);
+	return result == 0 ? hb_schema_use(*db, config.mysql_database, error) : result;
+}
+
 json_t *
 hbctl_ledger_read(struct hbctl *hbctl, const void *context, char error[HBCTL_ERROR_BYTES])
 {
-	const struct hb_config *config = &hbctl->config;
 	struct hb_db *db = NULL;
 	json_t *answer = NULL;
 	uint64_t seq = 0;
-	int result = hb_db_open(&db, config, config->mysql_user, CONNECT_TIMEOUT_S, error);
+	int result = open_shard(&hbctl->config, shard_of(context), &db, error);
 
-	if (result == 0)
-		result = hb_schema_use(db, config->mysql_database, error);
 	if (result == 0)
 		result = hb_db_execute(
 			db, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", error);

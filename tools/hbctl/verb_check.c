@@ -19,6 +19,7 @@
 #include "persist/applier.h"
 #include "persist/check.h"
 #include "persist/journal_reader.h"
+#include "persist/server_map.h"
 #include "tools/hbctl/hbctl.h"
 
 #define APPLIER_STOP_TIMEOUT_MS 70000
@@ -112,6 +113,36 @@ journal_end(struct hb_journal_reader *reader, uint64_t from, uint64_t *end)
 	return got;
 }
 
+/* Where all servers that have shards stand. Without persist nobody brings them to one sequence. */
+static int
+common_position(const struct hb_config *config, const char *directory, const uint8_t stream[16],
+	uint64_t *position, char error[HBCTL_ERROR_BYTES])
+{
+	const char *first = NULL;
+	struct hb_server_map map;
+	int result = hb_server_map_load(&map, config, directory, error);
+
+	for (uint32_t i = 0; i < map.server_count && result == 0; i++) {
+		struct hb_config one;
+		uint64_t found;
+
+		if (hb_server_map_shards(&map, i) == 0)
+			continue;
+		hb_server_config(config, &map.server[i].primary, &one);
+		result = hb_applier_server_position(&one, stream, &found, error);
+		if (result == 0 && first != NULL && found != *position) {
+			snprintf(error, HBCTL_ERROR_BYTES,
+				"server %s stands at %" PRIu64 " and server %s at %" PRIu64
+				": start persist, which brings them to one sequence",
+				first, *position, map.server[i].name, found);
+			return -ESTALE;
+		}
+		*position = found;
+		first = map.server[i].name;
+	}
+	return result;
+}
+
 /* Without persist: the cut is where MySQL stands, or the journal's end without MySQL. */
 static int
 find_cut(const struct hb_config *config, bool journal_only, uint64_t *cut, uint64_t *end,
@@ -129,7 +160,7 @@ find_cut(const struct hb_config *config, bool journal_only, uint64_t *cut, uint6
 		return result;
 	result = hb_journal_reader_info(reader, &info);
 	if (result == 0 && !journal_only)
-		result = hb_applier_position(config, info.stream_id, &position, error);
+		result = common_position(config, directory, info.stream_id, &position, error);
 	if (result == 0 && info.first_segment != 0) {
 		result = journal_end(reader, position, end);
 		if (result != 0)

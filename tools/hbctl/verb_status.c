@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "persist/server_map.h"
 #include "tools/hbctl/hbctl.h"
 
 #define STATUS_TIMEOUT_MS    3000
@@ -173,6 +174,23 @@ pid_from_file(const char *path)
 	return pid;
 }
 
+/* mysql.servers may name the private server, or only others. */
+static bool
+has_private_server(const struct hb_config *config)
+{
+	struct hb_server_map map;
+	char ignored[256];
+
+	if (config->mysql_servers[0] == '\0' ||
+		hb_server_map_from_config(&map, config, ignored) != 0)
+		return true;
+	for (uint32_t i = 0; i < map.server_count; i++)
+		if (map.server[i].primary.socket[0] == '\0' &&
+			map.server[i].primary.host[0] == '\0')
+			return true;
+	return false;
+}
+
 static void
 collect_front_and_mysql(struct hbctl *hbctl, json_t *answer)
 {
@@ -184,8 +202,8 @@ collect_front_and_mysql(struct hbctl *hbctl, json_t *answer)
 	probed = hbctl_front_health(hbctl, error);
 	add_process(answer, "nginx", probed == -EAGAIN ? UP : state_of(probed), pid_from_file(path),
 		error);
-	if (hbctl->config.mysql_host[0] != '\0')
-		return; /* somebody else's server: the applier's state tells enough */
+	if (hbctl->config.mysql_host[0] != '\0' || !has_private_server(&hbctl->config))
+		return; /* somebody else's servers: the appliers' states tell enough */
 	if (hbctl->config.mysql_socket[0] != '\0')
 		snprintf(path, sizeof(path), "%s", hbctl->config.mysql_socket);
 	else
@@ -270,10 +288,13 @@ print_journal(FILE *out, const json_t *answer)
 	{
 		const char *error = hbctl_json_text(applier, "error");
 
-		fprintf(out, "MySQL      %s: %s at sequence %" PRId64 ", lag %" PRId64 "%s%s\n",
-			hbctl_json_text(applier, "server"), hbctl_json_text(applier, "state"),
-			hbctl_json_i64(applier, "seq"), hbctl_json_i64(applier, "lag"),
-			error[0] == '\0' ? "" : ": ", error);
+		fprintf(out,
+			"MySQL      %s %s: %s at sequence %" PRId64 ", lag %" PRId64 " (%" PRId64
+			" ms), shards %s%s%s\n",
+			hbctl_json_text(applier, "name"), hbctl_json_text(applier, "server"),
+			hbctl_json_text(applier, "state"), hbctl_json_i64(applier, "seq"),
+			hbctl_json_i64(applier, "lag"), hbctl_json_i64(applier, "lag_ms"),
+			hbctl_json_text(applier, "shards"), error[0] == '\0' ? "" : ": ", error);
 	}
 }
 

@@ -4,27 +4,37 @@
 # The node's private MariaDB: own user, own files, Unix socket only. Nothing of the
 # host's MariaDB or MySQL is read or touched: no file below /etc/mysql, no port.
 
+# The servers are called mysql, mysql2, mysql3 and mysql4 here, and private, private2 … in the
+# option mysql.servers. Each has its own files under its name.
+
+# mysql_is_private NAME: does the node run this server?
 mysql_is_private() {
-    [ -z "${CONFIG[mysql.socket]}" ] && [ -z "${CONFIG[mysql.host]}" ]
+    local address=private${1#mysql}
+    if [ -n "${CONFIG[mysql.servers]}" ]; then
+        grep -qE "=$address( |\$)" <<<"${CONFIG[mysql.servers]}"
+        return
+    fi
+    [ "$1" = mysql ] && [ -z "${CONFIG[mysql.socket]}" ] && [ -z "${CONFIG[mysql.host]}" ]
 }
 
 # Written once; the operator may change sizes in it.
 make_mysql_config() {
-    [ -f "$NODE/etc/mysql.cnf" ] && return
-    cat >"$NODE/etc/mysql.cnf" <<END
+    local name=$1
+    [ -f "$NODE/etc/$name.cnf" ] && return
+    cat >"$NODE/etc/$name.cnf" <<END
 # The private MariaDB of this node. Sizes may be changed; durability may not: the applier
 # refuses a server that could forget a committed transaction.
 [mysqld]
-datadir = $NODE/mysql
-socket = $NODE/socket/mysql/mysql.sock
-pid-file = $NODE/mysql/mysqld.pid
+datadir = $NODE/$name
+socket = $NODE/socket/mysql/$name.sock
+pid-file = $NODE/$name/mysqld.pid
 skip-networking
 skip-name-resolve
 skip-symbolic-links
 local_infile = 0
 # Of its own: a server that starts removes the temporary files of others in a shared one.
-tmpdir = $NODE/mysql-tmp
-secure_file_priv = $NODE/mysql
+tmpdir = $NODE/$name-tmp
+secure_file_priv = $NODE/$name
 performance_schema = 0
 max_connections = 64
 character-set-server = utf8mb4
@@ -47,24 +57,29 @@ as_mysql() {
 
 # Its data directory is complete only when the mark is there: an interrupted first start begins anew.
 initialise_mysql() {
-    local log=$NODE/log/mysql-install.log
-    [ -f "$NODE/mysql/initialised" ] && return
-    note "mysql: creating the data directory"
-    find "$NODE/mysql" -mindepth 1 -delete
+    local name=$1 log=$NODE/log/$1-install.log
+    install -d -m 700 -o "${CONFIG[user.mysql]}" -g "${CONFIG[user.mysql]}" "$NODE/$name" \
+        "$NODE/$name-tmp"
+    [ -f "$NODE/$name/initialised" ] && return
+    note "$name: creating the data directory"
+    find "$NODE/$name" -mindepth 1 -delete
     (
         cd "$NODE" || exit 1
-        as_mysql mariadb-install-db --defaults-file="$NODE/etc/mysql.cnf" --force --skip-test-db \
+        as_mysql mariadb-install-db --defaults-file="$NODE/etc/$name.cnf" --force --skip-test-db \
             --auth-root-authentication-method=socket --auth-root-socket-user=root \
             >"$log" 2>&1
     ) || {
         tail -20 "$log" >&2
         fail "the private MariaDB could not be created; the lines above say why"
     }
-    as_mysql touch "$NODE/mysql/initialised"
+    as_mysql touch "$NODE/$name/initialised"
 }
 
+# mysql_root NAME ARGUMENT...
 mysql_root() {
-    mariadb --no-defaults --socket="$NODE/socket/mysql/mysql.sock" --user=root --batch \
+    local name=$1
+    shift
+    mariadb --no-defaults --socket="$NODE/socket/mysql/$name.sock" --user=root --batch \
         --skip-column-names "$@"
 }
 
@@ -73,7 +88,7 @@ grant_mysql() {
     local ledger=${CONFIG[mysql.database]} work=${CONFIG[mysql.control_database]}
     local persist="'${CONFIG[mysql.user]}'@'localhost'"
     local control="'${CONFIG[mysql.control_user]}'@'localhost'"
-    mysql_root <<END || fail "the schemas and users could not be created in the private MariaDB"
+    mysql_root "$1" <<END || fail "the schemas and users could not be created in the private MariaDB"
 CREATE DATABASE IF NOT EXISTS \`$ledger\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE DATABASE IF NOT EXISTS \`$work\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE USER IF NOT EXISTS $persist IDENTIFIED VIA unix_socket;

@@ -33,8 +33,6 @@ make_directories() {
         install -d -m 2750 -o "${CONFIG[user.$name]}" -g "$GROUP" "$NODE/socket/$name"
     done
     install -d -m 700 -o "${CONFIG[user.persist]}" -g "${CONFIG[user.persist]}" "$NODE/journal"
-    install -d -m 700 -o "${CONFIG[user.mysql]}" -g "${CONFIG[user.mysql]}" "$NODE/mysql" \
-        "$NODE/mysql-tmp"
 }
 
 # The processes read a copy: their users may not reach the operator's file.

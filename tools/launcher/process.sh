@@ -4,7 +4,7 @@
 # Starting, finding and ending the node's processes. A process is known by its pid and
 # its start time together, so a pid that the kernel gave to someone else is never touched.
 
-PROCESSES=(mysql persist dataplane control nginx)
+PROCESSES=(mysql mysql2 mysql3 mysql4 persist dataplane control nginx)
 
 # stat_field PID N: field N of /proc/PID/stat, counted after the name in parentheses.
 stat_field() {
@@ -120,9 +120,9 @@ nginx_master() {
 launch_process() {
     local name=$1 config=$NODE/etc/hongbao.conf prefix
     case $name in
-    mysql)
+    mysql*)
         mapfile -t prefix < <(as_user "${CONFIG[user.mysql]}")
-        launch mysql "${BEHIND[@]}" "${prefix[@]}" mariadbd --defaults-file="$NODE/etc/mysql.cnf"
+        launch "$name" "${BEHIND[@]}" "${prefix[@]}" mariadbd --defaults-file="$NODE/etc/$name.cnf"
         ;;
     nginx)
         mapfile -t prefix < <(nginx_master)
@@ -161,7 +161,7 @@ http_address() {
 
 healthy() {
     case $1 in
-    mysql) mysql_root -e 'SELECT 1' >/dev/null 2>&1 ;;
+    mysql*) mysql_root "$1" -e 'SELECT 1' >/dev/null 2>&1 ;;
     persist) socket_listens "$NODE/socket/persist/link.sock" &&
         socket_listens "$NODE/socket/persist/admin.sock" ;;
     dataplane) socket_listens "$NODE/socket/dataplane/attach.sock" ;;
@@ -174,7 +174,7 @@ healthy() {
 # Seconds a start may take: recovery reads the journal, MariaDB may replay its log.
 start_seconds_max() {
     case $1 in
-    mysql) printf '120\n' ;;
+    mysql*) printf '120\n' ;;
     dataplane) printf '300\n' ;;
     *) printf '60\n' ;;
     esac
@@ -183,7 +183,7 @@ start_seconds_max() {
 # Seconds an orderly end may take before the process is killed.
 stop_seconds_max() {
     case $1 in
-    mysql) printf '60\n' ;;
+    mysql*) printf '60\n' ;;
     *) printf '15\n' ;;
     esac
 }

@@ -11,7 +11,9 @@ prepare_programs() {
 }
 
 process_wanted() {
-    [ "$1" != mysql ] || mysql_is_private
+    case $1 in
+    mysql*) mysql_is_private "$1" ;;
+    esac
 }
 
 start_node() {
@@ -22,12 +24,15 @@ start_node() {
         if process_alive "$name"; then
             continue
         fi
-        if [ "$name" = mysql ]; then
-            make_mysql_config
-            initialise_mysql
-        fi
-        start_process "$name"
-        [ "$name" != mysql ] || grant_mysql
+        case $name in
+        mysql*)
+            make_mysql_config "$name"
+            initialise_mysql "$name"
+            start_process "$name"
+            grant_mysql "$name"
+            ;;
+        *) start_process "$name" ;;
+        esac
         started=$((started + 1))
     done
     if [ "$started" -eq 0 ]; then
