@@ -18,9 +18,9 @@
 #include "persist/journal_frame.h"
 #include "persist/journal_reader.h"
 
-#define HB_BACKUP_SNAPSHOTS	2		/* copied: the newest that verify */
-#define HB_BACKUP_CUT_AT_END	UINT64_MAX	/* nobody writes: the cut is the end */
-#define HB_JOURNAL_LEDGER_FILE	"ledger.zst"	/* rows for an empty MySQL: persist/ledger_dump.h */
+#define HB_BACKUP_SNAPSHOTS    2	    /* copied: the newest that verify */
+#define HB_BACKUP_CUT_AT_END   UINT64_MAX   /* nobody writes: the cut is the end */
+#define HB_JOURNAL_LEDGER_FILE "ledger.zst" /* rows for an empty MySQL: persist/ledger_dump.h */
 
 struct hb_backup_cut {
 	uint8_t stream_id[16];
@@ -41,10 +41,10 @@ struct hb_backup_cut {
 typedef void hb_backup_progress_fn(void *context, const char *step, uint64_t bytes);
 
 struct hb_backup_request {
-	const char *journal;  /* the directory to copy */
-	const char *target;   /* an empty directory */
-	const char *earlier;  /* journal of an earlier backup of the same stream, or NULL */
-	uint64_t cut_seq;     /* a committed sequence that ends a frame, or HB_BACKUP_CUT_AT_END */
+	const char *journal; /* the directory to copy */
+	const char *target;  /* an empty directory */
+	const char *earlier; /* journal of an earlier backup of the same stream, or NULL */
+	uint64_t cut_seq;    /* a committed sequence that ends a frame, or HB_BACKUP_CUT_AT_END */
 	hb_backup_progress_fn *progress; /* or NULL */
 	void *context;
 };

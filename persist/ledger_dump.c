@@ -215,10 +215,10 @@ section_json(const struct hb_table_layout *layout, uint32_t partition)
 	json_t *columns = json_array();
 
 	for (uint32_t i = 0; i < layout->column_count; i++)
-		json_array_append_new(columns,
-			json_pack("{s:s, s:s, s:i}", "name", layout->columns[i].name, "type",
-				type_names[layout->columns[i].type], "bytes",
-				(int)layout->columns[i].bytes));
+		json_array_append_new(
+			columns, json_pack("{s:s, s:s, s:i}", "name", layout->columns[i].name,
+					 "type", type_names[layout->columns[i].type], "bytes",
+					 (int)layout->columns[i].bytes));
 	return json_pack("{s:s, s:i, s:i, s:o}", "table", layout->name, "partition", (int)partition,
 		"row_bytes", (int)packed_row_bytes(layout), "columns", columns);
 }
@@ -318,8 +318,8 @@ export_table(struct export *e, struct hb_db *db, enum hb_table table, uint32_t p
 		return rc;
 	hb_table_select_sql(table, partition, sql);
 	order_by_key(e->layout, sql);
-	rc = hb_db_prepare(db, sql, NULL, 0, e->layout->columns, e->layout->column_count, &select,
-		error);
+	rc = hb_db_prepare(
+		db, sql, NULL, 0, e->layout->columns, e->layout->column_count, &select, error);
 	if (rc == 0)
 		rc = hb_db_query(select, NULL, row, export_row, e, error);
 	hb_db_release(select);
@@ -344,8 +344,8 @@ export_all(struct export *e, struct hb_db *db, const struct hb_ledger_dump *dump
 		for (uint32_t p = 0; p < HB_PARTITION_COUNT && rc == 0; p++)
 			rc = export_table(e, db, (enum hb_table)table, p, error);
 	if (rc == 0)
-		rc = put_line(&e->stream,
-			json_pack("{s:b, s:I}", "end", 1, "rows", (json_int_t)e->rows));
+		rc = put_line(
+			&e->stream, json_pack("{s:b, s:I}", "end", 1, "rows", (json_int_t)e->rows));
 	if (rc == 0)
 		rc = put(&e->stream, NULL, 0, true);
 	if (rc == 0 && fsync(e->stream.fd) != 0)
@@ -428,7 +428,8 @@ read_head(struct import *i, struct hb_ledger_dump *dump)
 	dump->position.at_ns = (uint64_t)json_integer_value(json_object_get(head, "at_ns"));
 	if (format == NULL || strcmp(format, FORMAT_NAME) != 0 ||
 		!unhex(json_string_value(json_object_get(head, "stream")), dump->stream, 16) ||
-		!unhex(json_string_value(json_object_get(head, "chain")), dump->position.chain, 32)) {
+		!unhex(json_string_value(json_object_get(head, "chain")), dump->position.chain,
+			32)) {
 		rc = damaged(i, "its head is not that of a ledger's dump");
 	} else if (json_integer_value(json_object_get(head, "version")) > HB_LEDGER_DUMP_VERSION ||
 		   dump->schema > hb_schema_version()) {
@@ -534,8 +535,7 @@ insert_rows(struct import *i, uint32_t count)
 	unpack_rows(i, count);
 	rc = hb_db_execute(i->db, "START TRANSACTION", i->error);
 	if (rc == 0)
-		rc = hb_db_bulk(
-			i->insert, i->rows, i->layout->row_bytes, count, NULL, i->error);
+		rc = hb_db_bulk(i->insert, i->rows, i->layout->row_bytes, count, NULL, i->error);
 	if (rc == 0)
 		rc = hb_db_execute(i->db, "COMMIT", i->error);
 	return rc;
@@ -657,8 +657,7 @@ check_unused(struct hb_db *db, char error[HB_LEDGER_ERROR_BYTES])
 	struct hb_db_statement *select;
 	struct count_row row;
 	uint64_t count = 0;
-	int rc = hb_db_prepare(
-		db, "SELECT COUNT(*) FROM jpos", NULL, 0, column, 1, &select, error);
+	int rc = hb_db_prepare(db, "SELECT COUNT(*) FROM jpos", NULL, 0, column, 1, &select, error);
 
 	if (rc == 0)
 		rc = hb_db_query(select, NULL, &row, keep_count, &count, error);
@@ -666,7 +665,8 @@ check_unused(struct hb_db *db, char error[HB_LEDGER_ERROR_BYTES])
 	if (rc != 0 || count == 0)
 		return rc;
 	snprintf(error, HB_LEDGER_ERROR_BYTES,
-		"the database holds the ledger of a journal already: a dump goes into an empty one");
+		"the database holds the ledger of a journal already: a dump goes into an empty "
+		"one");
 	return -EEXIST;
 }
 
@@ -688,8 +688,8 @@ empty_tables(struct hb_db *db, uint32_t partitions, char error[HB_LEDGER_ERROR_B
 }
 
 static int
-insert_position(struct hb_db *db, const struct hb_row_position *position,
-	char error[HB_LEDGER_ERROR_BYTES])
+insert_position(
+	struct hb_db *db, const struct hb_row_position *position, char error[HB_LEDGER_ERROR_BYTES])
 {
 	static const struct hb_db_column columns[] = {
 		HB_DB_COLUMN(HB_DB_BYTES, struct hb_row_position, stream),

@@ -21,9 +21,9 @@
 #include "persist/db.h"
 #include "persist/schema.h"
 
-#define HB_LEDGER_DUMP_VERSION	  1
-#define HB_LEDGER_ALL_PARTITIONS  UINT32_C(0xffff)
-#define HB_LEDGER_ERROR_BYTES	  512
+#define HB_LEDGER_DUMP_VERSION	 1
+#define HB_LEDGER_ALL_PARTITIONS UINT32_C(0xffff)
+#define HB_LEDGER_ERROR_BYTES	 512
 
 struct hb_ledger_dump {
 	uint8_t stream[16];

@@ -58,6 +58,17 @@ static const struct hbctl_option dump_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option backup_options[] = {
+	{"--without-keys", NULL, false, "leave the secrets of key/ out"},
+	{"--with-ledger", NULL, false, "MySQL's rows too, though the journal is complete"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option restore_options[] = {
+	{"--force", NULL, false, "the same journal is there: it goes aside, named anew"},
+	{NULL, NULL, false, NULL},
+};
+
 const struct hbctl_command hbctl_commands[] = {
 	{
 		.name = "status",
@@ -222,6 +233,53 @@ const struct hbctl_command hbctl_commands[] = {
 		.example = "hbctl snapshot list --json",
 		.needs_node = true,
 		.run = hbctl_run_snapshot_list,
+	},
+	{
+		.name = "backup",
+		.arguments = "DIR",
+		.summary = "copy journal, keys and configuration, at one sequence",
+		.details =
+			"Makes DIR/backup-<sequence>, beside a living node or a stopped one. The\n"
+			"journal ends at the cut, what was committed when the backup began; the "
+			"copy\n"
+			"is read again as recovery reads it. manifest.json is written last: with "
+			"it\n"
+			"the backup is whole. A further backup into DIR shares the packed "
+			"segments\n"
+			"of the one before. When the journal's oldest segments are gone, MySQL's\n"
+			"rows at the cut are in it too.",
+		.example = "hbctl backup /backup/hongbao\n"
+			   "hbctl backup /backup/hongbao --json | jq .cut_seq",
+		.options = backup_options,
+		.needs_node = true,
+		.run = hbctl_run_backup,
+	},
+	{
+		.name = "backup verify",
+		.arguments = "DIR",
+		.summary = "compare a backup with its manifest, read its journal",
+		.details = "DIR is a backup, or holds backups: then the newest whole one is taken.",
+		.example = "hbctl backup verify /backup/hongbao",
+		.needs_node = false,
+		.run = hbctl_run_backup_verify,
+	},
+	{
+		.name = "restore",
+		.arguments = "DIR",
+		.summary = "make a stopped node's journal and keys from a backup",
+		.details =
+			"DIR as in 'backup verify'. The node is the one of the configuration: it\n"
+			"must be down, have the node.number of the backup and no journal of its "
+			"own.\n"
+			"Every file is verified before anything is changed; an interrupted "
+			"restore\n"
+			"is repeated by the same command. MySQL is filled from the journal after\n"
+			"'./hongbao up'. The node of the backup must never start again.",
+		.example =
+			"hbctl -c new.conf restore /backup/hongbao\n./hongbao up --config new.conf",
+		.options = restore_options,
+		.needs_node = true,
+		.run = hbctl_run_restore,
 	},
 	{
 		.name = "mark",
