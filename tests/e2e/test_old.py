@@ -46,7 +46,7 @@ def pages(node, packet, user, **query):
 
 @test
 def an_evicted_packet_and_an_evicted_order_are_answered_as_before():
-    with OwnNode("old", capacity__retention_s=1) as node:
+    with OwnNode("old", capacity__retention_s=1, capacity__orders=1024) as node:
         business = node.business()
         users = Numbers.take(SHARES)
         sender = Numbers.take(1)[0]
