@@ -89,3 +89,42 @@ def an_evicted_packet_and_an_evicted_order_are_answered_as_before():
         expect(business.account(sender)["available_fen"] == 700, "it was credited twice")
         log("evicted:", len(dumped(node, "EVICT")), "loaded:", len(loads))
         node.expect_sound()
+        traces_tell_the_whole_story(node, packet, told["order_no"], sender, users)
+
+
+def trace(node, what, *options):
+    """@return (records, rows, the summary), after a look at their order"""
+    code, out, err = node.hbctl("trace", str(what), "--json", *options)
+    lines = [json.loads(line) for line in out.splitlines()]
+    expect(code == 0 and lines[-1]["ok"] and lines[-1]["mysql"] == "ok", code, out, err)
+    shown = lines[:-1]
+    expect([x["seq"] for x in shown] == sorted(x["seq"] for x in shown), "not in journal order")
+    records = [x for x in shown if x["source"] == "journal"]
+    rows = [x for x in shown if x["source"] == "mysql"]
+    expect((len(records), len(rows)) == (lines[-1]["records"], lines[-1]["rows"]), lines[-1])
+    return records, rows, lines[-1]
+
+
+def traces_tell_the_whole_story(node, packet, order_no, sender, users):
+    records, rows, _ = trace(node, packet)
+    kinds = [record["type"] for record in records]
+    expect(kinds == ["PACKET_CREATE"] + ["GRAB"] * SHARES + ["EVICT"], kinds)
+    expect(sorted(row["table"][:-3] for row in rows) == ["claim"] * SHARES + ["packet"], rows)
+    expect(sum(row["amount_fen"] for row in rows if "amount_fen" in row) == 5000, rows)
+    expect(all("seed" not in row for row in rows), "a trace tells a seed")
+    records, rows, _ = trace(node, order_no)
+    kinds = [record["type"] for record in records]
+    expect(kinds[:4] == ["ORDER_OPEN", "CREDIT", "EVICT", "ORDER_LOAD"], kinds)
+    expect(all(r.get("order_no", order_no) == order_no for r in records), records)
+    expect([row["table"][:-3] for row in rows] == ["order", "flow"], rows)
+    records, rows, _ = trace(node, sender)
+    expect([r["type"] for r in records].count("GRAB") == SHARES,
+           "the grabs from his packet change the sender's money, but are not shown")
+    expect(sum(row.get("available_delta", 0) for row in rows) == 700, rows)
+    records, rows, _ = trace(node, users[0], "--since", "1h")
+    expect([r["type"] for r in records] == ["GRAB"], records)
+    code, out, _ = node.hbctl("trace", order_no)
+    expect(code == 0 and "money came in" in out and "mysql order_" in out, out)
+    for what, exit_code in (("99", 1), ("0199999999999999", 1), ("x", 2), ("-5", 2)):
+        code, out, err = node.hbctl("trace", what)
+        expect(code == exit_code and err, "trace", what, "ended with", code, out, err)

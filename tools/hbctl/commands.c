@@ -64,6 +64,11 @@ static const struct hbctl_option backup_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option trace_options[] = {
+	{"--since", "TIME", false, "of an account: only the last 90s, 15m, 1h, 7d"},
+	{NULL, NULL, false, NULL},
+};
+
 static const struct hbctl_option restore_options[] = {
 	{"--force", NULL, false, "the same journal is there: it goes aside, named anew"},
 	{NULL, NULL, false, NULL},
@@ -203,6 +208,23 @@ const struct hbctl_command hbctl_commands[] = {
 		.options = dump_options,
 		.needs_node = false,
 		.run = hbctl_run_journal_dump,
+	},
+	{
+		.name = "trace",
+		.arguments = "ORDER|PACKET|USER",
+		.summary = "everything recorded about one order, packet, hold or account",
+		.details =
+			"An order number, the 16 hexadecimal digits of a packet or hold, or an\n"
+			"account. Prints every record in journal order with time, amounts, order\n"
+			"numbers, and the request it came from (money token, idempotency key), "
+			"and\n"
+			"under each the rows it made in MySQL. For an account also the grabs from\n"
+			"its packets. Reads the whole journal. Exit 1 when there is nothing.",
+		.example = "hbctl trace 0110000000000001\nhbctl trace 1001 --since 1h\n"
+			   "hbctl trace 20107126124202611231635016300000 --json",
+		.options = trace_options,
+		.needs_node = true,
+		.run = hbctl_run_trace,
 	},
 	{
 		.name = "applier resume",

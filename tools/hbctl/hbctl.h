@@ -309,5 +309,6 @@ int hbctl_run_status(struct hbctl *hbctl);
 int hbctl_run_token_money(struct hbctl *hbctl);
 int hbctl_run_token_user(struct hbctl *hbctl);
 int hbctl_run_top(struct hbctl *hbctl);
+int hbctl_run_trace(struct hbctl *hbctl);
 
 #endif
