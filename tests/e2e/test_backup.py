@@ -7,8 +7,11 @@ import struct
 import subprocess
 import time
 
-from lib import OwnNode, Node, expect, log, test
+from journal_files import packed_segments
+from lib import ROOT, Node, OwnNode, expect, log, test, wait_for
 from load import GROUP, Load
+
+READER = os.path.join(ROOT, "tests/persist/journal_reader.py")
 
 
 def crc32c(data):
@@ -70,6 +73,29 @@ def foreign_journal(path, backup_path):
         f.write(data)
 
 
+def readers_agree(node, journal):
+    """The product's reader and the one that was written from the documentation alone."""
+    result = subprocess.run([READER, journal, "--json"], capture_output=True, text=True,
+                            timeout=120)
+    expect(result.returncode == 0, "the independent reader says", result.stderr)
+    own = json.loads(result.stdout)
+    code, out, err = node.hbctl("journal", "verify", journal, "--json")
+    expect(code == 0, "journal verify ended with", code, err)
+    product = json.loads(out)
+    for name in ("stream", "node", "first_seq", "last_seq", "records", "epochs", "epoch", "chain"):
+        expect(own[name] == product[name], name, "of the two readers differ:", own, product)
+    code, out, err = node.hbctl("journal", "dump", journal, "--json")
+    records = [json.loads(line) for line in out.splitlines()]
+    names = {}
+    for record in records:
+        names[record["type"]] = names.get(record["type"], 0) + 1
+    expect(sorted(names.values()) == sorted(own["types"].values()),
+           "types of the two readers differ:", own["types"], names)
+    fen = sum(r["amount_fen"] for r in records if r["type"] == "GRAB")
+    expect(fen == own["grabbed_fen"] and own["packed"] > 0, fen, own)
+    log("both readers: %d records, %d packed segments" % (own["records"], own["packed"]))
+
+
 def claims_of(node, packets, users):
     """(user, packet) -> amount, as the node says."""
     reader = node.user(users[0], [GROUP])
@@ -94,9 +120,10 @@ def expect_restored(node, load, cut_seq, before):
 @test
 def a_backup_under_load_brings_back_every_grab_acknowledged_before_its_cut():
     directory = "/tmp/hongbao-backup-%d" % os.getpid()
-    with OwnNode("backup", dataplane__lcores=2, journal__segment_mib=16) as node:
+    with OwnNode("backup", dataplane__lcores=2, journal__segment_mib=1) as node:
         load = Load(node, threads=4).start()
-        load.wait_answers(150)
+        load.wait_answers(500)
+        wait_for("a packed segment", 20, lambda: packed_segments(node))
         before = dict(load.won)
         first = backup(node, directory)
         expect(first["first_seq"] == 1 and "ledger_rows" not in first,
@@ -105,6 +132,7 @@ def a_backup_under_load_brings_back_every_grab_acknowledged_before_its_cut():
         before = dict(load.won)
         second = backup(node, directory, "--with-ledger")
         expect(second["cut_seq"] > first["cut_seq"], "the second cut is not later")
+        expect(second["bytes_linked"] > 0, "packed segments were copied again:", second)
         expect(second["ledger_seq"] == second["cut_seq"] and second["ledger_rows"] > 0,
                "the rows are not those of the cut:", second)
         load.wait_answers(50)
@@ -118,6 +146,8 @@ def a_backup_under_load_brings_back_every_grab_acknowledged_before_its_cut():
         expect(all(a["state"] == "running" for a in status["appliers"]),
                "an applier stands after a backup:", status)
         node.down()
+        readers_agree(node, node.path("journal"))
+        readers_agree(node, os.path.join(second["directory"], "journal"))
         expect_refused(restore(node, node, directory), "--force")
 
         other = elsewhere("restored", node, dataplane__lcores=1, node__number=2)
