@@ -92,24 +92,23 @@ read_detail(struct hb_read *read, const struct hb_viewer *viewer,
 	struct hb_old_packet_row packet = {0}, packet_row;
 	struct hb_claim_row row;
 	uint32_t share = UINT32_MAX;
-	int result = hb_read_query(read, HB_READ_PACKET, shard, parameters, &packet_row,
-		keep_packet, &packet, error);
+	int result = hb_read_query(
+		read, HB_READ_PACKET, shard, parameters, &packet_row, keep_packet, &packet, error);
 
 	d->head.status = packet.packet == 0 ? HB_STATUS_PACKET_GONE : HB_STATUS_OK;
 	if (result != 0 || packet.packet == 0)
 		return result;
 	if (!is_addressed(&packet, viewer)) {
 		parameters->account = viewer->user;
-		result = hb_read_query(read, HB_READ_CLAIM_OF, shard, parameters, &row, keep_share,
-			&share, error);
+		result = hb_read_query(
+			read, HB_READ_CLAIM_OF, shard, parameters, &row, keep_share, &share, error);
 		d->head.status = share == UINT32_MAX ? HB_STATUS_NOT_MEMBER : HB_STATUS_OK;
 	}
 	if (result != 0 || d->head.status != HB_STATUS_OK)
 		return result;
 	fill_detail(d, &packet);
 	parameters->limit = HB_DETAIL_CLAIMS_MAX + 1;
-	result = hb_read_query(
-		read, HB_READ_CLAIMS, shard, parameters, &row, keep_claim, d, error);
+	result = hb_read_query(read, HB_READ_CLAIMS, shard, parameters, &row, keep_claim, d, error);
 	if (result == 0 && d->state != HB_PACKET_OPEN && d->share_count > 1)
 		result = hb_read_query(read, HB_READ_LUCKIEST, shard, parameters, &row, keep_share,
 			&d->luckiest_index, error);

@@ -17,7 +17,7 @@
 
 /* Who looks at a packet: what the engine would have seen in the frame. */
 struct hb_viewer {
-	bool trusted;	/* business system or operator: may see every packet */
+	bool trusted; /* business system or operator: may see every packet */
 	uint64_t user;
 	uint64_t group; /* that the user's token vouches for, 0 = none */
 };

@@ -69,8 +69,8 @@ export_rows(const char *path)
 	assert_true(fd >= 0);
 	assert_int_equal(hb_db_open(&db, &bed.config, "root", 5, error), 0);
 	assert_int_equal(hb_schema_use(db, bed.config.mysql_database, error), 0);
-	assert_int_equal(hb_db_execute(db,
-				 "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", error),
+	assert_int_equal(
+		hb_db_execute(db, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY", error),
 		0);
 	if (hb_ledger_export(db, bed.source.stream_id, fd, &dump, error) != 0)
 		fail_msg("%s", error);
@@ -82,8 +82,7 @@ static int
 back_up(void **state)
 {
 	char target[128], path[192], error[HB_JOURNAL_ERROR_BYTES] = "";
-	struct hb_backup_request request = {
-		.journal = bed.journal.directory, .target = target};
+	struct hb_backup_request request = {.journal = bed.journal.directory, .target = target};
 
 	(void)state;
 	bed_server_open(&server);

@@ -30,13 +30,13 @@ play(uint32_t packets)
 		uint32_t count = 2 + i % 5;
 
 		world_advance_ms(&w, 7);
-		assert_int_equal(world_send(&w, sender, 5, 100 + count, count,
-					 i % 2 == 0 ? HB_SPLIT_DOUBLE_MEAN : HB_SPLIT_SEED, &packet),
+		assert_int_equal(
+			world_send(&w, sender, 5, 100 + count, count,
+				i % 2 == 0 ? HB_SPLIT_DOUBLE_MEAN : HB_SPLIT_SEED, &packet),
 			HB_STATUS_OK);
 		/* of every second packet one share is left */
 		for (uint32_t j = 0; j + i % 2 < count; j++)
-			assert_int_equal(
-				world_grab(&w, packet, 1 + (sender + j) % KEPT_USERS, 5),
+			assert_int_equal(world_grab(&w, packet, 1 + (sender + j) % KEPT_USERS, 5),
 				HB_STATUS_OK);
 	}
 	world_deliver(&w);

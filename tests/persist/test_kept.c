@@ -50,8 +50,8 @@ rebuild(struct hb_state *state, struct hb_snapshot_header *header, struct hb_rep
 	assert_int_equal(hb_journal_reader_open(&reader, f.directory, f.error), 0);
 	assert_int_equal(hb_journal_reader_info(reader, &info), 0);
 	hb_journal_reader_close(reader);
-	return hb_state_rebuild(f.directory, info.durable_seq, info.stream_id, state, header,
-		result, f.error);
+	return hb_state_rebuild(
+		f.directory, info.durable_seq, info.stream_id, state, header, result, f.error);
 }
 
 static void

@@ -129,8 +129,8 @@ static int
 gather_account(struct gathering *g, uint64_t account)
 {
 	uint32_t shard = hb_partition_of(account);
-	int rc = gather(g, HB_TABLE_ORDER, shard, " WHERE account = ? AND at_ms >= ?", by_id_since,
-		2);
+	int rc = gather(
+		g, HB_TABLE_ORDER, shard, " WHERE account = ? AND at_ms >= ?", by_id_since, 2);
 
 	return rc != 0 ? rc
 		       : gather(g, HB_TABLE_FLOW, shard, " WHERE account = ? AND at_ms >= ?",
@@ -157,8 +157,8 @@ gather_order(struct gathering *g, const struct hbctl_trace_subject *subject)
 	g->parameters.id = g->account;
 	if (rc != 0 || g->account == 0)
 		return rc;
-	return gather(g, HB_TABLE_FLOW, shard, " WHERE account = ? AND order_no = ?", by_id_order,
-		2);
+	return gather(
+		g, HB_TABLE_FLOW, shard, " WHERE account = ? AND order_no = ?", by_id_order, 2);
 }
 
 struct position {
@@ -175,8 +175,7 @@ keep_position(void *context, const void *row)
 static int
 read_position(struct hb_db *db, uint64_t *seq, char error[HBCTL_ERROR_BYTES])
 {
-	static const struct hb_db_column column[] = {
-		HB_DB_COLUMN(HB_DB_U64, struct position, seq)};
+	static const struct hb_db_column column[] = {HB_DB_COLUMN(HB_DB_U64, struct position, seq)};
 	struct hb_db_statement *select;
 	struct position row;
 	int rc = hb_db_prepare(
