@@ -73,6 +73,11 @@ def foreign_journal(path, backup_path):
         f.write(data)
 
 
+def product_end(node):
+    """Where the journal of a stopped node ends."""
+    return json.loads(node.hbctl("journal", "verify", "--json")[1])["last_seq"]
+
+
 def readers_agree(node, journal):
     """The product's reader and the one that was written from the documentation alone."""
     result = subprocess.run([READER, journal, "--json"], capture_output=True, text=True,
@@ -137,6 +142,11 @@ def a_backup_under_load_brings_back_every_grab_acknowledged_before_its_cut():
                "the rows are not those of the cut:", second)
         load.wait_answers(50)
         expect_refused(restore(node, node, directory), "runs", "down")
+        node.wait_applied()
+        # a node elsewhere, on the MySQL server that follows the living one
+        ahead = elsewhere("ahead", node, mysql__socket=node.path("socket/mysql/mysql.sock"))
+        expect_refused(restore(node, ahead, directory), "another node lives on")
+        ahead.remove()
         load.finish()
         load.verify()
         node.expect_sound()
@@ -149,6 +159,9 @@ def a_backup_under_load_brings_back_every_grab_acknowledged_before_its_cut():
         readers_agree(node, node.path("journal"))
         readers_agree(node, os.path.join(second["directory"], "journal"))
         expect_refused(restore(node, node, directory), "--force")
+        cold = backup(node, directory + "/cold", "--without-keys")
+        expect(cold["cut_seq"] == product_end(node) and not cold["keys"] and
+               not any(f["path"].startswith("key/") for f in cold["files"]), cold)
 
         other = elsewhere("restored", node, dataplane__lcores=1, node__number=2)
         expect_refused(restore(node, other, directory), "node.number")
@@ -166,6 +179,8 @@ def a_backup_under_load_brings_back_every_grab_acknowledged_before_its_cut():
             other.up()
             expect_restored(other, load, second["cut_seq"], before)
             found = other.expect_sound()
+            code, out, _ = other.hbctl("journal", "verify", "--json")
+            expect(json.loads(out)["epoch"] > 1700000000, "epochs could repeat:", out)
             log("restored node:", json.dumps(found))
             expect("ledger_imported" in other.log_text("persist"), "the rows were not imported")
             again = Load(other, threads=2, packets=2, users=20).start()
