@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "controlplane/engine_json.h"
+#include "controlplane/old_packet.h"
 
 #define JOB_TIMEOUT_MS 60000
 
@@ -99,6 +100,7 @@ const struct hb_http_route hb_front_routes[] = {
 	{"GET", "/v1/statement", hb_list_statement},
 	{"GET", "/v1/packets/sent", hb_list_packets_sent},
 	{"GET", "/v1/packets/received", hb_list_packets_received},
+	{"GET", "/v1/packets/{}", hb_old_packet_get},
 	{"POST", "/business/v1/accounts", hb_business_accounts},
 	{"GET", "/business/v1/accounts/{}", hb_business_account_get},
 	{"POST", "/business/v1/credits", hb_business_credits},

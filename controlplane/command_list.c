@@ -122,6 +122,7 @@ const struct hb_command hb_command_credit = {
 	.key_offset = offsetof(struct hb_frame_order, idempotency_key),
 	.read = credit_read,
 	.then = credit_then,
+	.order_business = HB_BUSINESS_RECHARGE,
 	.answer = credit_answer,
 };
 

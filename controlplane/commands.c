@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "controlplane/idempotency_key.h"
+#include "controlplane/old_packet.h"
 
 #define BUSY_ROUNDS_MAX 20
 #define BUSY_PAUSE_MS	5
@@ -165,6 +166,29 @@ send_all(struct run *run)
 	}
 }
 
+/*
+ * A command repeated after its order was evicted: the key is still known, the order is not. It is
+ * brought back from MySQL and the second frame sent again, which then meets what was done.
+ */
+static void
+bring_back_orders(struct run *run)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < run->count; i++) {
+		struct item *item = &run->items[i];
+
+		if (item->error != 0 || item->reply.head.status != HB_STATUS_ORDER_UNKNOWN ||
+			hb_old_order_load(run->control, run->command->order_business,
+				item->frame.head.target, item->frame.order.order_stamp) != 0)
+			continue;
+		item->over = false;
+		any = true;
+	}
+	if (any)
+		send_all(run);
+}
+
 /* The second frame of those whose first was ok; the others keep their outcome. */
 static void
 send_then(struct run *run)
@@ -177,6 +201,8 @@ send_then(struct run *run)
 			run->command->then(&item->frame, &item->reply.head);
 	}
 	send_all(run);
+	if (run->command->order_business != 0)
+		bring_back_orders(run);
 }
 
 /* ---- answering ---- */

@@ -24,6 +24,8 @@ struct hb_command {
 	void (*read)(struct hb_fields *fields, union hb_any_frame *frame);
 	/* A second frame that follows when the first was ok; NULL: none. Changes the frame. */
 	void (*then)(union hb_any_frame *frame, const struct hb_reply *reply);
+	/* Of the order that the second frame is about: it may have been evicted. 0: none */
+	uint32_t order_business;
 	/* The answer of an item that is ok. */
 	json_t *(*answer)(const struct hb_control *control, const union hb_any_frame *frame,
 		const struct hb_reply *reply);

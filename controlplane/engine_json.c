@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "controlplane/json_fields.h"
+#include "controlplane/old_packet.h"
 #include "shm/ids.h"
 
 void
@@ -238,9 +239,8 @@ fairness_json(json_t *json, const struct hb_reply_detail *d)
 		d->luckiest_index == UINT32_MAX ? json_null() : json_integer(d->luckiest_index));
 }
 
-/* The same members as the front's GET /v1/packets/{id}. */
-static json_t *
-detail_json(const struct hb_reply_detail *d)
+json_t *
+hb_detail_json(const struct hb_reply_detail *d)
 {
 	bool lucky = d->kind == HB_PACKET_LUCKY;
 	char id[HB_PACKET_ID_TEXT_BYTES];
@@ -275,6 +275,8 @@ hb_packet_get(const struct hb_http_request *request, struct hb_http_reply *reply
 	union hb_any_frame frame;
 	union hb_any_reply answer;
 	json_t *json;
+	int http = 200;
+	int error;
 
 	if (!hb_packet_id_parse(request->parameter[0], &packet)) {
 		hb_http_error(reply, 400, "bad_request",
@@ -290,11 +292,18 @@ hb_packet_get(const struct hb_http_request *request, struct hb_http_reply *reply
 	}
 	hb_frame_begin(&frame, HB_OP_PACKET_DETAIL, sizeof(frame.detail), packet, 0);
 	frame.detail.claim_first = (uint32_t)after;
-	if (!hb_call_or_answer(request->context, &frame, &answer, reply))
+	error = hb_engine_call_one(((struct hb_control *)request->context)->engine, &frame.head,
+		&answer.head, sizeof(answer), HB_ENGINE_TIMEOUT_MS);
+	if (error == 0 && answer.head.status == HB_STATUS_PACKET_GONE) {
+		hb_old_packet_answer(request->context, packet, (uint32_t)after,
+			&(struct hb_viewer){.trusted = true}, reply);
 		return;
-	json = detail_json(&answer.detail);
+	}
+	json = hb_outcome_json(error, &answer.head, &http);
+	if (!json)
+		json = hb_detail_json(&answer.detail);
 	if (json)
-		hb_http_json(reply, 200, json);
+		hb_http_json(reply, http, json);
 	else
 		hb_http_error(reply, 500, "internal", "the packet's greeting is not UTF-8");
 }

@@ -21,6 +21,7 @@ union hb_any_frame {
 	struct hb_frame_token token;
 	struct hb_frame_account_open account_open;
 	struct hb_frame_order order;
+	struct hb_frame_order_load order_load;
 };
 
 union hb_any_reply {
@@ -57,6 +58,12 @@ bool hb_call_or_answer(struct hb_control *control, union hb_any_frame *frame,
  */
 bool hb_call_all_partitions(struct hb_control *control, enum hb_operation operation,
 	uint64_t *as_of_seq, struct hb_http_reply *reply);
+
+/**
+ * A packet's detail, with the same members as the front's GET /v1/packets/{id}.
+ * @return NULL when the greeting is not UTF-8
+ */
+json_t *hb_detail_json(const struct hb_reply_detail *detail);
 
 /** Names of enumerations in JSON; "unknown" for other numbers. */
 const char *hb_business_name(uint32_t business);

@@ -159,6 +159,47 @@ static const struct hb_db_column packet_out[] = {
 	PACKET(HB_DB_U64, jseq),
 };
 
+#define OLD(type, field)   HB_DB_COLUMN(type, struct hb_old_packet_row, field)
+#define CLAIM(type, field) HB_DB_COLUMN(type, struct hb_claim_row, field)
+
+static const struct hb_db_column old_packet_in[] = {IN(HB_DB_U64, packet)};
+static const struct hb_db_column claims_in[] = {
+	IN(HB_DB_U64, packet),
+	IN(HB_DB_U32, share_first),
+	IN(HB_DB_U32, limit),
+};
+static const struct hb_db_column claim_of_in[] = {
+	IN(HB_DB_U64, packet),
+	IN(HB_DB_U64, account),
+};
+static const struct hb_db_column old_packet_out[] = {
+	OLD(HB_DB_U64, packet),
+	OLD(HB_DB_U64, sender),
+	OLD(HB_DB_U64, group_id),
+	OLD(HB_DB_U64, recipient),
+	OLD(HB_DB_U8, kind),
+	OLD(HB_DB_U8, algorithm),
+	OLD(HB_DB_U8, state),
+	OLD(HB_DB_I64, total_fen),
+	OLD(HB_DB_I64, left_fen),
+	OLD(HB_DB_I64, refunded_fen),
+	OLD(HB_DB_U32, share_count),
+	OLD(HB_DB_U32, left_count),
+	OLD(HB_DB_U64, created_ms),
+	OLD(HB_DB_U64, deadline_ms),
+	OLD(HB_DB_TEXT, greeting),
+	OLD(HB_DB_BYTES, commitment),
+	OLD(HB_DB_BYTES, seed),
+};
+static const struct hb_db_column claim_out[] = {
+	CLAIM(HB_DB_U64, account),
+	CLAIM(HB_DB_I64, amount_fen),
+	CLAIM(HB_DB_U32, share),
+	CLAIM(HB_DB_U64, at_ms),
+};
+
+#define CLAIM_COLUMNS "SELECT account, amount_fen, share, at_ms FROM claim_NN WHERE packet = ? "
+
 #define ORDER_COLUMNS                                                                              \
 	"SELECT order_no, account, business, state, amount_fen, packet, peer, at_ms, jseq "        \
 	"FROM order_NN "
@@ -193,6 +234,17 @@ static const struct query queries[HB_READ_QUERY_COUNT] = {
 		sent_in, COUNT(sent_in), packet_out, COUNT(packet_out)},
 	[HB_READ_OVERDUE] = {PACKET_COLUMNS "WHERE state = 1 AND deadline_ms < ? LIMIT ?",
 		overdue_in, COUNT(overdue_in), packet_out, COUNT(packet_out)},
+	[HB_READ_PACKET] = {"SELECT packet, sender, group_id, recipient, kind, algorithm, state, "
+			    "total_fen, left_fen, refunded_fen, share_count, left_count, "
+			    "created_ms, deadline_ms, greeting, commitment, seed FROM packet_NN "
+			    "WHERE packet = ?",
+		old_packet_in, COUNT(old_packet_in), old_packet_out, COUNT(old_packet_out)},
+	[HB_READ_CLAIMS] = {CLAIM_COLUMNS "AND share >= ? ORDER BY share LIMIT ?", claims_in,
+		COUNT(claims_in), claim_out, COUNT(claim_out)},
+	[HB_READ_CLAIM_OF] = {CLAIM_COLUMNS "AND account = ?", claim_of_in, COUNT(claim_of_in),
+		claim_out, COUNT(claim_out)},
+	[HB_READ_LUCKIEST] = {CLAIM_COLUMNS "ORDER BY amount_fen DESC, share LIMIT 1",
+		old_packet_in, COUNT(old_packet_in), claim_out, COUNT(claim_out)},
 };
 
 /* ---- the pool ---- */

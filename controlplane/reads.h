@@ -70,6 +70,34 @@ struct hb_packet_row {
 	uint64_t jseq;
 };
 
+/* A packet with what proves its shares. */
+struct hb_old_packet_row {
+	uint64_t packet;
+	uint64_t sender;
+	uint64_t group_id;
+	uint64_t recipient;
+	uint8_t kind;
+	uint8_t algorithm;
+	uint8_t state;
+	int64_t total_fen;
+	int64_t left_fen;
+	int64_t refunded_fen;
+	uint32_t share_count;
+	uint32_t left_count;
+	uint64_t created_ms;
+	uint64_t deadline_ms;
+	char greeting[HB_GREETING_BYTES_MAX];
+	uint8_t commitment[32];
+	uint8_t seed[32];
+};
+
+struct hb_claim_row {
+	uint64_t account;
+	int64_t amount_fen;
+	uint32_t share;
+	uint64_t at_ms;
+};
+
 /* What the placeholders of the queries are bound to. */
 struct hb_read_parameters {
 	uint64_t account;
@@ -80,6 +108,8 @@ struct hb_read_parameters {
 	char order_no[HB_ORDER_NUMBER_LENGTH];
 	uint64_t deadline_ms;
 	uint32_t limit;
+	uint64_t packet;
+	uint32_t share_first;
 };
 
 enum hb_read_query {
@@ -90,6 +120,10 @@ enum hb_read_query {
 	HB_READ_STATEMENT,	  /* account, before, before_leg, limit: hb_flow_row */
 	HB_READ_PACKETS_SENT,	  /* account, before, before_packet, limit: hb_packet_row */
 	HB_READ_OVERDUE,	  /* deadline_ms, limit: hb_packet_row of open packets */
+	HB_READ_PACKET,		  /* packet: hb_old_packet_row */
+	HB_READ_CLAIMS,		  /* packet, share_first, limit: hb_claim_row by share */
+	HB_READ_CLAIM_OF,	  /* packet, account: hb_claim_row */
+	HB_READ_LUCKIEST,	  /* packet: the hb_claim_row of the first largest share */
 	HB_READ_QUERY_COUNT,
 };
 

@@ -715,6 +715,20 @@ frame_detail(union hb_any_frame *frame, uint64_t packet, struct hb_answer *answe
 	return 0;
 }
 
+uint64_t
+hb_gateway_group(const struct hb_identity *identity, struct hb_text arguments)
+{
+	struct argument known[] = {
+		{.name = "group", .max = HB_GROUP_MAX},
+		{.name = "after", .max = HB_PACKET_COUNT_MAX},
+	};
+	struct hb_answer ignored;
+
+	if (take_arguments(known, 2, arguments, &ignored) != 0)
+		return 0;
+	return group_vouched(identity, (uint64_t)known[0].number);
+}
+
 int
 hb_gateway_frame(struct hb_call *call, union hb_any_frame *frame, struct hb_answer *answer,
 	const struct hb_identity *identity, struct hb_text arguments, struct hb_text body,

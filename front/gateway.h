@@ -76,6 +76,12 @@ int hb_gateway_route(
 	struct hb_call *call, struct hb_answer *answer, enum hb_method method, struct hb_text path);
 
 /**
+ * The group of a query string, when the user token vouches for it.
+ * @return 0 when there is none
+ */
+uint64_t hb_gateway_group(const struct hb_identity *identity, struct hb_text arguments);
+
+/**
  * Make the frame of a request; everything but `correlation` is set.
  * @param call of hb_gateway_route, any route but HEALTH
  * @param arguments of the query string, raw

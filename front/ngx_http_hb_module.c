@@ -47,6 +47,7 @@ typedef struct {
 
 typedef struct {
     ngx_flag_t                     require_user;
+    ngx_str_t                  gone;           /* named location, "": none */
 } ngx_http_hb_loc_conf_t;
 
 
@@ -107,6 +108,8 @@ static ngx_int_t ngx_http_hb_add_header(ngx_http_request_t *r, ngx_str_t *key,
 static void ngx_http_hb_cleanup(void *data);
 static void ngx_http_hb_release(ngx_http_hb_slot_t *slot);
 static void ngx_http_hb_finish(ngx_http_hb_slot_t *slot);
+static ngx_uint_t ngx_http_hb_gone(ngx_http_hb_slot_t *slot,
+    const struct hb_reply *reply);
 
 static void ngx_http_hb_reply(void *context, const struct hb_reply *reply);
 static void ngx_http_hb_wake_handler(ngx_event_t *ev);
@@ -121,6 +124,8 @@ static ngx_connection_t *ngx_http_hb_watch(ngx_socket_t fd,
 static void ngx_http_hb_unwatch(ngx_connection_t *c);
 
 static ngx_int_t ngx_http_hb_user_variable(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_hb_group_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_hb_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hb_init(ngx_conf_t *cf);
@@ -189,6 +194,13 @@ static ngx_command_t  ngx_http_hb_commands[] = {
       offsetof(ngx_http_hb_loc_conf_t, require_user),
       NULL },
 
+    { ngx_string("hb_gone"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_hb_loc_conf_t, gone),
+      NULL },
+
       ngx_null_command
 };
 
@@ -225,6 +237,7 @@ ngx_module_t  ngx_http_hb_module = {
 
 
 static ngx_str_t  ngx_http_hb_user_name = ngx_string("hb_user");
+static ngx_str_t  ngx_http_hb_group_name = ngx_string("hb_group");
 
 /* one per worker, made in init_process; NULL in other processes */
 
@@ -678,6 +691,43 @@ ngx_http_hb_finish(ngx_http_hb_slot_t *slot)
 }
 
 
+/*
+ * A packet that the dataplane has forgotten: the named location of hb_gone
+ * answers in its place.  The request goes there as it came.
+ */
+
+static ngx_uint_t
+ngx_http_hb_gone(ngx_http_hb_slot_t *slot, const struct hb_reply *reply)
+{
+    ngx_connection_t        *c;
+    ngx_http_request_t      *r;
+    ngx_http_hb_ctx_t       *ctx;
+    ngx_http_hb_loc_conf_t  *hlcf;
+
+    r = slot->request;
+    c = r->connection;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_hb_module);
+    hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hb_module);
+
+    if (reply->status != HB_STATUS_PACKET_GONE
+        || ctx->call.route != HB_ROUTE_PACKET_DETAIL
+        || hlcf->gone.len == 0)
+    {
+        return 0;
+    }
+
+    ctx->slot = NULL;
+    ngx_http_hb_release(slot);
+
+    (void) ngx_http_named_location(r, &hlcf->gone);
+    ngx_http_finalize_request(r, NGX_DONE);
+
+    ngx_http_run_posted_requests(c);
+
+    return 1;
+}
+
+
 /* the dataplane */
 
 static void
@@ -696,6 +746,10 @@ ngx_http_hb_reply(void *context, const struct hb_reply *reply)
     if (slot->request == NULL
         || slot->generation != (uint32_t) (reply->correlation >> 32))
     {
+        return;
+    }
+
+    if (ngx_http_hb_gone(slot, reply)) {
         return;
     }
 
@@ -989,6 +1043,42 @@ ngx_http_hb_user_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
 
 
 static ngx_int_t
+ngx_http_hb_group_variable(ngx_http_request_t *r, ngx_http_variable_value_t *v,
+    uintptr_t data)
+{
+    uint64_t                   group;
+    const char                *why;
+    struct hb_text             args;
+    const struct hb_identity  *identity;
+
+    args.at = (const char *) r->args.data;
+    args.length = r->args.len;
+
+    identity = ngx_http_hb_identity(r, &why);
+    group = (identity == NULL) ? 0 : hb_gateway_group(identity, args);
+
+    v->valid = 1;
+    v->no_cacheable = 0;
+    v->not_found = 0;
+
+    if (group == 0) {
+        v->len = 0;
+        v->data = (u_char *) "";
+        return NGX_OK;
+    }
+
+    v->data = ngx_pnalloc(r->pool, NGX_INT64_LEN);
+    if (v->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    v->len = ngx_sprintf(v->data, "%uL", group) - v->data;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
 ngx_http_hb_add_variables(ngx_conf_t *cf)
 {
     ngx_http_variable_t  *var;
@@ -999,6 +1089,13 @@ ngx_http_hb_add_variables(ngx_conf_t *cf)
     }
 
     var->get_handler = ngx_http_hb_user_variable;
+
+    var = ngx_http_add_variable(cf, &ngx_http_hb_group_name, 0);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    var->get_handler = ngx_http_hb_group_variable;
 
     return NGX_OK;
 }
@@ -1078,7 +1175,7 @@ ngx_http_hb_create_loc_conf(ngx_conf_t *cf)
 {
     ngx_http_hb_loc_conf_t  *conf;
 
-    conf = ngx_palloc(cf->pool, sizeof(ngx_http_hb_loc_conf_t));
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_hb_loc_conf_t));
     if (conf == NULL) {
         return NULL;
     }
@@ -1097,6 +1194,7 @@ ngx_http_hb_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_hb_main_conf_t  *hmcf;
 
     ngx_conf_merge_value(conf->require_user, prev->require_user, 0);
+    ngx_conf_merge_str_value(conf->gone, prev->gone, "");
 
     if (conf->require_user) {
         hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hb_module);

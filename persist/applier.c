@@ -12,6 +12,7 @@
 #include "persist/applier_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,8 +26,10 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "persist/backup.h"
 #include "persist/batch.h"
 #include "persist/journal_reader.h"
+#include "persist/ledger_dump.h"
 #include "persist/schema.h"
 
 #define NICE		     10
@@ -249,15 +252,44 @@ connect_server(struct server *s)
 	return 0;
 }
 
+/*
+ * A restored journal whose oldest segments are gone brings the rows they made (persist/backup.h).
+ * @return 1 imported, 0 there is no dump, or the error
+ */
+static int
+import_dump(struct server *s)
+{
+	struct hb_ledger_dump dump;
+	char path[HB_JOURNAL_ERROR_BYTES];
+	int fd, rc;
+
+	snprintf(path, sizeof(path), "%s/" HB_JOURNAL_LEDGER_FILE, s->source->journal_directory);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -EIO;
+	rc = hb_ledger_import(
+		s->db, fd, s->source->stream_id, s->taken_shards, &dump, s->error);
+	close(fd);
+	if (rc != 0)
+		return rc;
+	hb_log(HB_LOG_INFO, "ledger_imported", "server=%s seq=%lu rows=%lu", s->status.server,
+		(unsigned long)dump.position.seq, (unsigned long)dump.rows);
+	s->position = dump.position;
+	return 1;
+}
+
 /* A server without a position begins at 0. If its tables are not empty, their keys will tell. */
 static int
 create_position(struct server *s)
 {
+	int rc = import_dump(s);
+
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
 	memset(&s->position, 0, sizeof(s->position));
 	memcpy(s->position.stream, s->source->stream_id, sizeof(s->position.stream));
 	s->position.at_ns = hb_wall_ns();
-	int rc = hb_position_create(s->db, &s->position, s->taken_shards, s->error);
-
+	rc = hb_position_create(s->db, &s->position, s->taken_shards, s->error);
 	return rc == -EEXIST ? -EAGAIN : rc;
 }
 

@@ -264,7 +264,7 @@ hb_snapshot_verify(const char *path, const uint8_t stream_id[16], struct hb_snap
 	char error[HB_JOURNAL_ERROR_BYTES])
 {
 	struct stream stream = {.fd = -1};
-	const char *what = "the header";
+	const char *what = "the header", *how = "is damaged";
 	int rc = -ENOMEM;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -277,6 +277,11 @@ hb_snapshot_verify(const char *path, const uint8_t stream_id[16], struct hb_snap
 		goto out;
 	rc = read_header(fd, stream_id, header);
 	stream.offset = sizeof(*header);
+	if (rc == -EBADMSG && header->magic == HB_SNAPSHOT_MAGIC &&
+		header->version > HB_SNAPSHOT_VERSION) {
+		what = "the version";
+		how = "is newer than this program";
+	}
 	for (uint32_t i = 0; rc == 0 && i < HB_PARTITION_COUNT; i++) {
 		what = "a section";
 		rc = verify_section(&stream, i);
@@ -288,7 +293,7 @@ hb_snapshot_verify(const char *path, const uint8_t stream_id[16], struct hb_snap
 out:
 	if (rc != 0)
 		snprintf(error, HB_JOURNAL_ERROR_BYTES, "snapshot %.300s: %s %s (offset %llu)",
-			path, what, rc == -EBADMSG ? "is damaged" : strerror(-rc),
+			path, what, rc == -EBADMSG ? how : strerror(-rc),
 			(unsigned long long)stream.offset);
 	stream_close(&stream);
 	close(fd);

@@ -37,6 +37,20 @@ superblock_fault(const struct hb_superblock *superblock, unsigned copy)
 	return NULL;
 }
 
+/* A whole copy that a later program wrote. @return its version, 0 when there is none */
+static unsigned
+newer_version(const struct hb_superblock copies[HB_SUPERBLOCK_COPIES])
+{
+	unsigned version = 0;
+
+	for (unsigned i = 0; i < HB_SUPERBLOCK_COPIES; i++)
+		if (copies[i].magic == HB_SUPERBLOCK_MAGIC &&
+			copies[i].crc == superblock_crc(&copies[i]) &&
+			copies[i].version > HB_JOURNAL_VERSION)
+			version = copies[i].version;
+	return version;
+}
+
 static const struct hb_superblock *
 newest_copy(const struct hb_superblock copies[HB_SUPERBLOCK_COPIES],
 	const char *fault[HB_SUPERBLOCK_COPIES])
@@ -80,6 +94,13 @@ hb_superblock_read(int dir_fd, struct hb_superblock *superblock, char error[256]
 		newest = newest_copy(copies, fault);
 	}
 	close(fd);
+	if (newest == NULL && newer_version(copies) != 0) {
+		snprintf(error, 256,
+			"the journal has format version %u, this program knows %u: a newer program "
+			"wrote it; install that one",
+			newer_version(copies), HB_JOURNAL_VERSION);
+		return -EBADMSG;
+	}
 	if (newest == NULL) {
 		snprintf(error, 256,
 			"both copies of the superblock are damaged (%s; %s): restore the file "

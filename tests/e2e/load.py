@@ -31,6 +31,7 @@ class Load:
         self.lock = threading.Lock()
         self.stop = threading.Event()
         self.won = {}	   # (user, packet) -> amount
+        self.seq = {}	   # the same -> journal sequence that the answer rests on
         self.sold_out = set()  # packets that somebody was told are sold out
         self.unknown = 0   # answers without an outcome, asked again
         self.wrong = []	   # answers that must not be
@@ -109,6 +110,7 @@ class Load:
             self.longest_gap_s = max(self.longest_gap_s, now - self.latest)
             self.latest = now
             if code == 200:
+                self.seq[(user, packet)] = value["as_of_seq"]
                 self.won[(user, packet)] = value["amount_fen"]
             elif code == 410:
                 self.sold_out.add(packet)

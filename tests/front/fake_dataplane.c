@@ -8,8 +8,9 @@
  *   fake_dataplane SOCKET LCORES
  *
  * Echoed: amount_fen = sequence or amount; other_fen = group; id = target. A frame for a packet
- * with the counter SILENT_COUNTER is never answered; REFUSED_COUNTER is answered sold_out. It ends
- * by a signal, and then its clients see a hang-up as with the real one.
+ * with the counter SILENT_COUNTER is never answered; REFUSED_COUNTER is answered sold_out,
+ * GONE_COUNTER packet_gone. It ends by a signal, and then its clients see a hang-up as with the
+ * real one.
  */
 #include <errno.h>
 #include <poll.h>
@@ -30,6 +31,7 @@
 #define CLIENTS_MAX	64
 #define SILENT_COUNTER	0xdeadu
 #define REFUSED_COUNTER 0xbeefu
+#define GONE_COUNTER	0x907eu
 #define LISTEN_BACKLOG	64
 
 struct client {
@@ -234,6 +236,8 @@ answer(const union hb_any *any, struct hb_reply *reply)
 		reply->status = HB_STATUS_FRAME_INVALID;
 	else if (is_packet && counter == REFUSED_COUNTER)
 		reply->status = HB_STATUS_SOLD_OUT;
+	else if (is_packet && counter == GONE_COUNTER)
+		reply->status = HB_STATUS_PACKET_GONE;
 	else if (any->head.operation == HB_OP_TRANSFER)
 		reply->amount_fen = any->transfer.amount_fen;
 	else if (any->head.operation == HB_OP_PACKET_CREATE)

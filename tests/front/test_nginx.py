@@ -37,6 +37,7 @@ TOKEN = "GR-0-1001-20260301120000000-0001-0123456789abcdef"
 PACKET = "0130200000000009"  # kind packet, partition 3, node 1, counter 9
 SILENT = "013020000000dead"
 REFUSED = "013020000000beef"
+GONE = "013020000000907e"
 
 
 def base64url(data):
@@ -225,6 +226,23 @@ def the_detail_of_a_packet_lists_claims(node):
     expect(http_status == 200 and answer["state"] == "open" and answer["seed"] is None, answer)
     expect([claim["user"] for claim in answer["claims"]] == [2001, 2002], answer)
     expect(answer["greeting"] == 'a"b\né', answer)
+
+
+def the_detail_of_a_forgotten_packet_comes_from_control(node):
+    own = node.connect()
+    for query, group in (("?group=7&after=24", "7"), ("?group=8", None), ("", None)):
+        http_status, answer, _ = node.call(
+            "GET", f"/v1/packets/{GONE}{query}", connection=own,
+            headers={"X-Hongbao-User": "9999", "X-Hongbao-Group": "8"})
+        expect(http_status == 200 and answer["path"] == f"/v1/packets/{GONE}{query}", answer)
+        expect(answer["headers"]["x-hongbao-user"] == "1001", answer)
+        expect(answer["headers"].get("x-hongbao-group") == group, answer)
+        expect("authorization" not in answer["headers"], answer)
+        # the connection serves on, from the dataplane
+        expect(node.call("GET", "/v1/balance", connection=own)[0] == 200, "balance after it")
+    own.close()
+    http_status, answer, _ = node.grab(packet=GONE)
+    expect(http_status == 410 and answer["status"] == "packet_gone", answer)
 
 
 def balance_transfer_and_token_answer_as_documented(node):
@@ -476,6 +494,7 @@ TESTS = [
     the_detail_of_a_packet_lists_claims,
     balance_transfer_and_token_answer_as_documented,
     a_refusal_carries_its_status_and_advice,
+    the_detail_of_a_forgotten_packet_comes_from_control,
     a_bad_body_is_refused_by_the_name_of_its_field,
     a_body_in_pieces_is_read_whole,
     a_body_above_4_kib_is_refused,

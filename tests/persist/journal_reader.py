@@ -5,12 +5,14 @@
     journal_reader.py DIR           walk everything, print one line of totals
     journal_reader.py DIR --expect N --grabs M
                                     exit 1 unless it ends at sequence N with M GRAB records
+    journal_reader.py DIR --json    the totals as one JSON object
 
 Slow and simple on purpose. Reads only; nothing is left behind if it dies.
 """
 import argparse
 import ctypes
 import hashlib
+import json
 import pathlib
 import struct
 import sys
@@ -124,19 +126,40 @@ class Journal:
         self.directory = directory
         self.superblock = Superblock(directory)
         self.next_frame, self.next_seq, self.chain, self.epoch = 1, 1, bytes(32), 0
+        self.first_segment = min((int(path.name[8:24], 16)
+                                  for path in directory.glob("segment-*")
+                                  if path.suffix in (".raw", ".packed")), default=1)
         self.rings = {}
         self.types = {}
         self.packed = 0
+        self.first_seq = 0
+        self.epochs = 0
+        self.grabbed_fen = 0
+
+    def begin_at(self, frame):
+        """The oldest segments are gone: numbers, chain and rings begin where they begin."""
+        self.next_frame, self.next_seq, self.chain = (
+            frame.number, frame.first_seq, frame.previous_chain)
+        for _, ring, core_sequence, _ in frame.records():
+            self.rings.setdefault(ring, core_sequence - 1)
 
     def take(self, frame):
+        if self.first_seq == 0:
+            if self.first_segment != 1:
+                self.begin_at(frame)
+            self.first_seq = self.next_seq
         need(frame.number == self.next_frame, "frame number")
         need(frame.first_seq == self.next_seq, "first sequence")
         need(frame.previous_chain == self.chain, "previous chain")
         need(frame.epoch >= self.epoch, "epoch")
-        for kind, ring, core_sequence, _ in frame.records():
-            need(core_sequence == self.rings.get(ring, 0) + 1, "core sequence")
+        for kind, ring, core_sequence, record in frame.records():
+            if self.first_segment == 1 or ring in self.rings:
+                need(core_sequence == self.rings.get(ring, 0) + 1, "core sequence")
             self.rings[ring] = core_sequence
             self.types[kind] = self.types.get(kind, 0) + 1
+            if kind == 41:
+                self.grabbed_fen += struct.unpack_from("<q", record, 48)[0]
+        self.epochs += frame.epoch != self.epoch
         self.next_frame += 1
         self.next_seq += frame.count
         self.chain = frame.chain
@@ -182,7 +205,7 @@ class Journal:
         return "the segment ends"
 
     def read(self):
-        segment, reason = 1, "nothing"
+        segment, reason = self.first_segment, "nothing"
         while True:
             packed = self.directory / f"segment-{segment:016x}.packed"
             raw = self.directory / f"segment-{segment:016x}.raw"
@@ -208,6 +231,7 @@ def main():
     parser.add_argument("--expect", type=int)
     parser.add_argument("--grabs", type=int)
     parser.add_argument("--packed", type=int)
+    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     journal = Journal(arguments.directory)
     try:
@@ -216,6 +240,15 @@ def main():
         print(f"damaged: {damage}", file=sys.stderr)
         return 1
     last, grabs = journal.next_seq - 1, journal.types.get(41, 0)
+    if arguments.json:
+        print(json.dumps({
+            "stream": journal.superblock.stream_id.hex(), "node": journal.superblock.node,
+            "first_seq": journal.first_seq, "last_seq": last,
+            "records": sum(journal.types.values()), "epochs": journal.epochs,
+            "epoch": journal.epoch, "last_frame": journal.next_frame - 1,
+            "chain": journal.chain.hex(), "packed": journal.packed,
+            "grabbed_fen": journal.grabbed_fen, "types": journal.types}))
+        return 0
     print(f"sequence {last} frames {journal.next_frame - 1} grabs {grabs} epoch {journal.epoch} "
           f"packed {journal.packed}")
     if arguments.expect not in (None, last) or arguments.grabs not in (None, grabs) or \

@@ -58,6 +58,22 @@ static const struct hbctl_option dump_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option backup_options[] = {
+	{"--without-keys", NULL, false, "leave the secrets of key/ out"},
+	{"--with-ledger", NULL, false, "MySQL's rows too, though the journal is complete"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option trace_options[] = {
+	{"--since", "TIME", false, "of an account: only the last 90s, 15m, 1h, 7d"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option restore_options[] = {
+	{"--force", NULL, false, "the same journal is there: it goes aside, named anew"},
+	{NULL, NULL, false, NULL},
+};
+
 const struct hbctl_command hbctl_commands[] = {
 	{
 		.name = "status",
@@ -194,6 +210,23 @@ const struct hbctl_command hbctl_commands[] = {
 		.run = hbctl_run_journal_dump,
 	},
 	{
+		.name = "trace",
+		.arguments = "ORDER|PACKET|USER",
+		.summary = "everything recorded about one order, packet, hold or account",
+		.details =
+			"An order number, the 16 hexadecimal digits of a packet or hold, or an\n"
+			"account. Prints every record in journal order with time, amounts, order\n"
+			"numbers, and the request it came from (money token, idempotency key), "
+			"and\n"
+			"under each the rows it made in MySQL. For an account also the grabs from\n"
+			"its packets. Reads the whole journal. Exit 1 when there is nothing.",
+		.example = "hbctl trace 0110000000000001\nhbctl trace 1001 --since 1h\n"
+			   "hbctl trace 20107126124202611231635016300000 --json",
+		.options = trace_options,
+		.needs_node = true,
+		.run = hbctl_run_trace,
+	},
+	{
 		.name = "applier resume",
 		.arguments = "",
 		.summary = "let stopped appliers go on writing to MySQL",
@@ -270,6 +303,53 @@ const struct hbctl_command hbctl_commands[] = {
 		.example = "hbctl snapshot list --json",
 		.needs_node = true,
 		.run = hbctl_run_snapshot_list,
+	},
+	{
+		.name = "backup",
+		.arguments = "DIR",
+		.summary = "copy journal, keys and configuration, at one sequence",
+		.details =
+			"Makes DIR/backup-<sequence>, beside a living node or a stopped one. The\n"
+			"journal ends at the cut, what was committed when the backup began; the "
+			"copy\n"
+			"is read again as recovery reads it. manifest.json is written last: with "
+			"it\n"
+			"the backup is whole. A further backup into DIR shares the packed "
+			"segments\n"
+			"of the one before. When the journal's oldest segments are gone, MySQL's\n"
+			"rows at the cut are in it too.",
+		.example = "hbctl backup /backup/hongbao\n"
+			   "hbctl backup /backup/hongbao --json | jq .cut_seq",
+		.options = backup_options,
+		.needs_node = true,
+		.run = hbctl_run_backup,
+	},
+	{
+		.name = "backup verify",
+		.arguments = "DIR",
+		.summary = "compare a backup with its manifest, read its journal",
+		.details = "DIR is a backup, or holds backups: then the newest whole one is taken.",
+		.example = "hbctl backup verify /backup/hongbao",
+		.needs_node = false,
+		.run = hbctl_run_backup_verify,
+	},
+	{
+		.name = "restore",
+		.arguments = "DIR",
+		.summary = "make a stopped node's journal and keys from a backup",
+		.details =
+			"DIR as in 'backup verify'. The node is the one of the configuration: it\n"
+			"must be down, have the node.number of the backup and no journal of its "
+			"own.\n"
+			"Every file is verified before anything is changed; an interrupted "
+			"restore\n"
+			"is repeated by the same command. MySQL is filled from the journal after\n"
+			"'./hongbao up'. The node of the backup must never start again.",
+		.example =
+			"hbctl -c new.conf restore /backup/hongbao\n./hongbao up --config new.conf",
+		.options = restore_options,
+		.needs_node = true,
+		.run = hbctl_run_restore,
 	},
 	{
 		.name = "mark",

@@ -215,6 +215,15 @@ typedef json_t *hbctl_child_fn(
 json_t *hbctl_in_child(struct hbctl *hbctl, hbctl_child_fn *work, const void *context,
 	const volatile sig_atomic_t *stop, char error[HBCTL_ERROR_BYTES]);
 
+/* verb_check.c */
+
+/** Let stopped appliers go on. @return 0 or -errno with `error` */
+int hbctl_appliers_resume(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
+/** Be the only hbctl of this node that stops the appliers, until the exit. @return false: another
+ * is
+ */
+bool hbctl_appliers_alone(const struct hbctl *hbctl);
+
 /* ledger.c */
 
 /**
@@ -278,6 +287,8 @@ char *hbctl_key_file_read(const char *path, char error[HBCTL_ERROR_BYTES]);
 /* One function per verb. */
 int hbctl_run_account(struct hbctl *hbctl);
 int hbctl_run_applier_resume(struct hbctl *hbctl);
+int hbctl_run_backup(struct hbctl *hbctl);
+int hbctl_run_backup_verify(struct hbctl *hbctl);
 int hbctl_run_check(struct hbctl *hbctl);
 int hbctl_run_clock_confirm(struct hbctl *hbctl);
 int hbctl_run_clock_status(struct hbctl *hbctl);
@@ -295,11 +306,13 @@ int hbctl_run_mysql_rebuild(struct hbctl *hbctl);
 int hbctl_run_mysql_status(struct hbctl *hbctl);
 int hbctl_run_order(struct hbctl *hbctl);
 int hbctl_run_packet(struct hbctl *hbctl);
+int hbctl_run_restore(struct hbctl *hbctl);
 int hbctl_run_snapshot(struct hbctl *hbctl);
 int hbctl_run_snapshot_list(struct hbctl *hbctl);
 int hbctl_run_status(struct hbctl *hbctl);
 int hbctl_run_token_money(struct hbctl *hbctl);
 int hbctl_run_token_user(struct hbctl *hbctl);
 int hbctl_run_top(struct hbctl *hbctl);
+int hbctl_run_trace(struct hbctl *hbctl);
 
 #endif

@@ -249,6 +249,8 @@ static const struct field evict_fields[] = {
 	LAST,
 };
 
+#define BUSINESS_IN_RECORD 100 /* above all numbers: the record has a field of that name */
+
 /* The order number that a record made, where business and account are known from the type. */
 static const struct layout {
 	const struct field *fields;
@@ -267,9 +269,10 @@ static const struct layout {
 		sizeof(struct hb_record_account_freeze), 0, NULL},
 	[HB_RECORD_ORDER_OPEN] = {order_open_fields, sizeof(struct hb_record_order_open),
 		HB_BUSINESS_RECHARGE, "account"},
-	[HB_RECORD_ORDER_UPDATE] = {order_update_fields, sizeof(struct hb_record_order_update), 0,
-		NULL},
-	[HB_RECORD_ORDER_LOAD] = {order_load_fields, sizeof(struct hb_record_order_load), 0, NULL},
+	[HB_RECORD_ORDER_UPDATE] = {order_update_fields, sizeof(struct hb_record_order_update),
+		BUSINESS_IN_RECORD, "account"},
+	[HB_RECORD_ORDER_LOAD] = {order_load_fields, sizeof(struct hb_record_order_load),
+		BUSINESS_IN_RECORD, "account"},
 	[HB_RECORD_CREDIT] = {credit_fields, sizeof(struct hb_record_credit), HB_BUSINESS_RECHARGE,
 		"account"},
 	[HB_RECORD_PACKET_CREATE] = {packet_create_fields, sizeof(struct hb_record_packet_create),
@@ -279,8 +282,10 @@ static const struct layout {
 	[HB_RECORD_PACKET_EXPIRE] = {packet_expire_fields, sizeof(struct hb_record_packet_expire),
 		0, NULL},
 	[HB_RECORD_HOLD] = {hold_fields, sizeof(struct hb_record_hold), 0, NULL},
-	[HB_RECORD_POST] = {hold_exit_fields, sizeof(struct hb_record_hold_exit), 0, NULL},
-	[HB_RECORD_VOID] = {hold_exit_fields, sizeof(struct hb_record_hold_exit), 0, NULL},
+	[HB_RECORD_POST] = {hold_exit_fields, sizeof(struct hb_record_hold_exit),
+		BUSINESS_IN_RECORD, "account"},
+	[HB_RECORD_VOID] = {hold_exit_fields, sizeof(struct hb_record_hold_exit),
+		BUSINESS_IN_RECORD, "account"},
 	[HB_RECORD_TRANSFER] = {transfer_fields, sizeof(struct hb_record_transfer),
 		HB_BUSINESS_TRANSFER_OUT, "from"},
 	[HB_RECORD_REFUND_OPEN] = {refund_fields, sizeof(struct hb_record_refund), 0, NULL},
@@ -512,6 +517,24 @@ hbctl_record_has_account(const struct hb_record *record, uint64_t account)
 	for (const struct field *f = layout == NULL ? NULL : layout->fields;
 		f != NULL && f->name != NULL; f++) {
 		if (f->kind == ACCOUNT && read_number(record, f) == account)
+			return true;
+	}
+	return false;
+}
+
+bool
+hbctl_record_has_order(const struct hb_record *record, uint32_t allocator, uint64_t stamp)
+{
+	const struct layout *layout = layout_of(record);
+	const struct hb_record_evict *evict = (const void *)record;
+
+	if (layout == NULL || record->ring != allocator)
+		return false;
+	if (record->type == HB_RECORD_EVICT)
+		return evict->object_kind == HB_OBJECT_ORDER && evict->object == stamp;
+	for (const struct field *f = layout->fields; f->name != NULL; f++) {
+		if ((strcmp(f->name, "order_stamp") == 0 || strcmp(f->name, "refund_stamp") == 0) &&
+			read_number(record, f) == stamp)
 			return true;
 	}
 	return false;

@@ -25,6 +25,8 @@ void hbctl_record_print(const json_t *object, FILE *out);
 
 bool hbctl_record_has_packet(const struct hb_record *record, uint64_t packet);
 bool hbctl_record_has_account(const struct hb_record *record, uint64_t account);
+/** True when it makes, changes or forgets the order of this allocator (ring) and stamp. */
+bool hbctl_record_has_order(const struct hb_record *record, uint32_t allocator, uint64_t stamp);
 /** Number of a type's name ("GRAB", any case); 0 when there is none. */
 uint8_t hbctl_record_type_number(const char *name);
 

@@ -44,8 +44,8 @@ say(const struct hbctl *hbctl, const char *text)
 		fprintf(hbctl->err, "%s\n", text);
 }
 
-static int
-resume_appliers(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
+int
+hbctl_appliers_resume(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 {
 	json_t *answer = hbctl_persist_call(
 		hbctl, "{\"cmd\":\"applier_resume\"}", HBCTL_CALL_TIMEOUT_MS, error);
@@ -64,7 +64,7 @@ hbctl_run_applier_resume(struct hbctl *hbctl)
 
 	if (hbctl_persist_open(hbctl, error) != 0)
 		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
-	if (resume_appliers(hbctl, error) != 0)
+	if (hbctl_appliers_resume(hbctl, error) != 0)
 		return hbctl_fail(hbctl, HBCTL_WRONG, "%s", error);
 	if (hbctl->json)
 		hbctl_print_json(hbctl, json_pack("{s:b}", "ok", 1));
@@ -347,7 +347,7 @@ free_appliers(struct hbctl *hbctl)
 	sigaddset(&ending, SIGTERM);
 	sigaddset(&ending, SIGHUP);
 	sigprocmask(SIG_BLOCK, &ending, NULL); /* the next Ctrl-C waits until they are free */
-	if (hbctl_persist_open(hbctl, error) == 0 && resume_appliers(hbctl, error) != 0)
+	if (hbctl_persist_open(hbctl, error) == 0 && hbctl_appliers_resume(hbctl, error) != 0)
 		fprintf(hbctl->err,
 			"hbctl: the appliers may still be stopped: %s; run 'hbctl applier "
 			"resume'\n",
@@ -454,9 +454,9 @@ conclude(struct hbctl *hbctl, json_t *answer, const json_t *engine_violations)
 	return ok ? HBCTL_OK : HBCTL_WRONG;
 }
 
-/* One check at a time: the end of one would free the appliers under another. Kept to the exit. */
-static bool
-alone(const struct hbctl *hbctl)
+/* The end of one check would free the appliers under another. Kept to the exit. */
+bool
+hbctl_appliers_alone(const struct hbctl *hbctl)
 {
 	char path[HB_PATH_MAX];
 	int fd;
@@ -476,9 +476,10 @@ hbctl_run_check(struct hbctl *hbctl)
 	json_t *answer = NULL;
 	int result = HBCTL_OK;
 
-	if (!alone(hbctl)) {
+	if (!hbctl_appliers_alone(hbctl)) {
 		json_decref(violations);
-		return unproved(hbctl, HBCTL_WRONG, "another check is running", "wait for its end");
+		return unproved(hbctl, HBCTL_WRONG, "another check or backup is running",
+			"wait for its end");
 	}
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
