@@ -54,9 +54,15 @@ write_fixture(void)
 static int
 start(void **state)
 {
+	char error[HB_DB_ERROR_BYTES] = "";
+	struct hb_db *db;
+
 	(void)state;
 	bed_server_open(&server);
 	bed_open(&bed, &server, "made", 1024);
+	assert_int_equal(hb_db_open(&db, &bed.config, "root", 5, error), 0);
+	assert_int_equal(hb_schema_upgrade(db, bed.config.mysql_database, error), 0);
+	hb_db_close(db);
 	write_fixture();
 	return 0;
 }
