@@ -15,7 +15,7 @@
 const struct hbctl_option hbctl_global_options[] = {
 	{"-c", "FILE", false,
 		"configuration; default $HB_CONFIG, ./run/etc/hongbao.conf, "
-		"/var/lib/hongbao/etc/hongbao.conf"},
+		"/etc/hongbao/hongbao.conf, /var/lib/hongbao/etc/hongbao.conf"},
 	{"-o", "KEY=VALUE", true, "override one option of the configuration"},
 	{"--json", NULL, false, "answer with one JSON object a line (docs/hbctl.md)"},
 	{"--help", NULL, false, "this list, or with a verb its help"},

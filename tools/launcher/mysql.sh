@@ -41,13 +41,18 @@ END
 }
 
 as_mysql() {
+    if [ "$EUID" -ne 0 ]; then # the package: already this user
+        "$@"
+        return
+    fi
     setpriv --reuid="${CONFIG[user.mysql]}" --regid="${CONFIG[user.mysql]}" --groups="$GROUP_ID" \
         --inh-caps=-all --bounding-set=-all --no-new-privs "$@"
 }
 
 # Its data directory is complete only when the mark is there: an interrupted first start begins anew.
+# initialise_mysql [LOG]
 initialise_mysql() {
-    local log=$NODE/log/mysql-install.log
+    local log=${1:-$NODE/log/mysql-install.log}
     [ -f "$NODE/mysql/initialised" ] && return
     note "mysql: creating the data directory"
     find "$NODE/mysql" -mindepth 1 -delete
@@ -69,11 +74,11 @@ mysql_root() {
 }
 
 # Logins go by the uid of the connecting process; there are no passwords.
-grant_mysql() {
+grants_mysql() {
     local ledger=${CONFIG[mysql.database]} work=${CONFIG[mysql.control_database]}
     local persist="'${CONFIG[mysql.user]}'@'localhost'"
     local control="'${CONFIG[mysql.control_user]}'@'localhost'"
-    mysql_root <<END || fail "the schemas and users could not be created in the private MariaDB"
+    cat <<END
 CREATE DATABASE IF NOT EXISTS \`$ledger\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE DATABASE IF NOT EXISTS \`$work\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE USER IF NOT EXISTS $persist IDENTIFIED VIA unix_socket;
@@ -83,4 +88,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, LO
 GRANT SELECT ON \`$ledger\`.* TO $control;
 GRANT ALL PRIVILEGES ON \`$work\`.* TO $control;
 END
+}
+
+grant_mysql() {
+    grants_mysql | mysql_root ||
+        fail "the schemas and users could not be created in the private MariaDB"
 }
