@@ -294,6 +294,22 @@ const struct hbctl_command hbctl_commands[] = {
 		.run = hbctl_run_config,
 	},
 	{
+		.name = "doctor",
+		.arguments = "",
+		.summary = "look at machine and node, and say what to do about what is wrong",
+		.details =
+			"CPU, memory, huge pages, clock, limits, ports; the journal's disk, with "
+			"the\n"
+			"time of a durable write and the days of room left; users, folders, keys,\n"
+			"MySQL's durability, nginx's module. Changes nothing. Without a node only\n"
+			"the machine is looked at. Exit 1 when something is wrong; warnings alone\n"
+			"exit 0.",
+		.example =
+			"hbctl doctor\nhbctl doctor --json | jq '.checks[]|select(.state!=\"ok\")'",
+		.needs_node = false,
+		.run = hbctl_run_doctor,
+	},
+	{
 		.name = "help",
 		.arguments = "[VERB] [SECOND]",
 		.summary = "help of a verb; 'help all' is the whole manual",
