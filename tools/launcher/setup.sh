@@ -8,11 +8,17 @@ POLICY=/usr/sbin/policy-rc.d
 POLICY_SAVED=/usr/sbin/policy-rc.d.before-hongbao
 POLICY_MARK="temporary policy of hongbao setup"
 
-# packages_wanted [--bench]: what is for benchmarks only is left out without --bench.
+# packages_wanted [--bench] [--package]: what is for benchmarks or for packaging only is left out
+# without its option.
 packages_wanted() {
-    local others='# bench only:'
-    [ "${1:-}" = --bench ] && others='^$'
-    sed -e "/$others/d" -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$ROOT/tools/packages.txt"
+    local bench='# bench only:' package='# package only:' option
+    for option in "$@"; do
+        case $option in
+        --bench) bench='^$' ;;
+        --package) package='^$' ;;
+        esac
+    done
+    sed -e "/$bench/d" -e "/$package/d" -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$ROOT/tools/packages.txt"
 }
 
 package_installed() {
@@ -131,19 +137,20 @@ setup() {
 }
 
 command_setup() {
-    local bench=
+    local options=()
     if help_wanted "$@"; then
-        say "usage: ./hongbao setup [--bench]"
+        say "usage: ./hongbao setup [--bench] [--package]"
         say "Installs the missing packages of tools/packages.txt and creates the system users."
         say "--bench: also the packages that only benchmarks need, as peers to compare with."
+        say "--package: also those that only ./hongbao package and its test need."
         say "Starts, stops and changes no service of the host."
         return
     fi
-    if [ "${1:-}" = --bench ]; then
-        bench=--bench
+    while [ "${1:-}" = --bench ] || [ "${1:-}" = --package ]; do
+        options+=("$1")
         shift
-    fi
-    [ $# -eq 0 ] || usage_error "setup takes no arguments but --bench"
-    setup ${bench:+"$bench"}
+    done
+    [ $# -eq 0 ] || usage_error "setup takes no arguments but --bench and --package"
+    setup "${options[@]}"
     say "setup: complete"
 }
