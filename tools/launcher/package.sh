@@ -32,7 +32,7 @@ make_package() (
     cp -r "$ROOT/packaging/debian" "$work/hongbao/debian"
     write_debian_changelog "$version" "$work/hongbao/debian/changelog"
     quietly "packaging/stage" "$ROOT/packaging/stage" "$BUILD" "$work/hongbao/stage"
-    cd "$work/hongbao"
+    cd "$work/hongbao" || fail "$work/hongbao is gone"
     quietly dpkg-buildpackage dpkg-buildpackage --build=binary --unsigned-changes \
         --unsigned-buildinfo --no-check-builddeps
     install -d "$output"
