@@ -38,15 +38,15 @@
 		"DPDK --vdev or PCI arguments, space separated; empty: no UDP frames")             \
 	TEXT(dataplane_eal_extra, "dataplane.eal_extra", "",                                       \
 		"more EAL arguments, space separated")                                             \
-	TEXT(port_address, "port.address", "",                                                     \
-		"IPv4 address of the ports in dataplane.ports, for frames over UDP")               \
-	INT(port_udp_base, "port.udp_base", 7400, 1024, 65000,                                     \
-		"UDP port of lcore 0; lcore i has this + i")                                       \
 	INT(dataplane_clients_max, "dataplane.clients_max", 128, 1, 1024, "attached clients")      \
 	INT(dataplane_parked_max, "dataplane.parked_max", 8192, 64, 65536,                         \
 		"replies of one partition that wait for their commit; a power of two")             \
 	INT(dataplane_mark_interval_s, "dataplane.mark_interval_s", 30, 1, 3600,                   \
 		"a state hash per partition goes into the journal this often, if it changed")      \
+	TEXT(port_address, "port.address", "",                                                     \
+		"IPv4 address of the ports in dataplane.ports, for frames over UDP")               \
+	INT(port_udp_base, "port.udp_base", 7400, 1024, 65000,                                     \
+		"UDP port of lcore 0; lcore i has this + i")                                       \
 	INT(clock_step_ms_max, "clock.step_ms_max", 5000, 100, 3600000,                            \
 		"a larger clock jump stops money operations until an operator confirms")           \
 	INT(clock_gap_s_max, "clock.gap_s_max", 2592000, 60, 315360000,                            \

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/paths.h"
 #include "controlplane/control.h"
 
@@ -186,8 +187,10 @@ main(int argc, char **argv)
 	} else {
 		hb_log(HB_LOG_INFO, "ready", "version=%s node=%d", HB_VERSION,
 			(int)config.node_number);
+		hb_notify_ready();
 		while (sigwait(&signals, &number) == 0 && number == SIGHUP)
 			reload_keys();
+		hb_notify_stopping();
 		hb_log(HB_LOG_INFO, "stopping", "signal=%d", number);
 	}
 	stop();

@@ -65,9 +65,9 @@ refuse(struct hb_dataplane *dp, int socket, int error_number, const char *messag
 		.error = error_number};
 
 	snprintf(welcome.message, sizeof(welcome.message), "%s", message);
+	count(dp, HB_COUNTER_CLIENTS_REFUSED); /* before he hears it, so that he can see it */
 	hb_descriptors_send(socket, &welcome, sizeof(welcome), NULL, 0);
 	hb_log(HB_LOG_WARN, "client_refused", "reason=\"%s\"", welcome.message);
-	count(dp, HB_COUNTER_CLIENTS_REFUSED);
 }
 
 /* @return 0 when a client of this uid may do nothing here */

@@ -16,11 +16,13 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/env.h"
 
-#define EVENTS_MAX 64
-#define TICK_MS	   1000
+#define EVENTS_MAX     64
+#define TICK_MS	       1000
+#define LCORE_STUCK_NS UINT64_C(10000000000) /* ten times its longest sleep */
 
 int
 hb_dataplane_watch(struct hb_dataplane *dp, int fd, enum hb_event_kind kind, uint32_t slot)
@@ -103,6 +105,8 @@ hb_dataplane_start_lcores(struct hb_dataplane *dp, char error[HB_DATAPLANE_ERROR
 	result = hb_attach_listen(dp, error);
 	if (result == 0 && dp->port != NULL)
 		result = hb_env_launch(dp->shared->lcore_count, hb_port_run, dp->port);
+	if (result == 0)
+		hb_notify_ready();
 	return result;
 }
 
@@ -290,6 +294,21 @@ handle(struct hb_dataplane *dp, uint64_t data, char error[HB_DATAPLANE_ERROR_MAX
 	return true;
 }
 
+/* The main thread turns; every lcore that runs must have had a duty cycle lately. */
+static bool
+making_progress(const struct hb_dataplane *dp, uint64_t now_ns)
+{
+	for (uint32_t i = 0; dp->running && i < dp->shared->lcore_count; i++) {
+		uint64_t beat_ns = atomic_load_explicit(
+			&dp->shared->node->lcore[i].heartbeat_ns, memory_order_relaxed);
+
+		/* 0: not yet; later than now: it turned since we looked at the clock */
+		if (beat_ns != 0 && beat_ns < now_ns && now_ns - beat_ns > LCORE_STUCK_NS)
+			return false;
+	}
+	return true;
+}
+
 static void
 loop(struct hb_dataplane *dp, char error[HB_DATAPLANE_ERROR_MAX])
 {
@@ -299,6 +318,8 @@ loop(struct hb_dataplane *dp, char error[HB_DATAPLANE_ERROR_MAX])
 		uint64_t now_ns = hb_mono_ns();
 		int n;
 
+		if (making_progress(dp, now_ns))
+			hb_notify_alive(now_ns);
 		hb_link_try(dp, now_ns);
 		hb_attach_expire(dp, now_ns);
 		n = epoll_wait(dp->epoll, events, EVENTS_MAX,
@@ -343,6 +364,7 @@ hb_dataplane_run(const struct hb_dataplane_setup *setup, char error[HB_DATAPLANE
 	if (result != 0)
 		goto out;
 	loop(&dp, error);
+	hb_notify_stopping();
 	stop_lcores(&dp);
 	if (dp.failed)
 		result = -EPROTO;

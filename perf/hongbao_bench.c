@@ -12,10 +12,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/sync_probe.h"
 #include "perf/engine_bench.h"
 #include "perf/load.h"
 #include "perf/rings_bench.h"
-#include "perf/sync_probe.h"
 #include "perf/usage.h"
 
 #define PROCESSES_MAX	    64
@@ -342,17 +342,24 @@ static int
 run_sync(int argc, char **argv)
 {
 	static struct hb_histogram latency;
-	char error[256];
+	char error[256] = "no memory";
 	uint32_t count = PROBE_COUNT_DEFAULT;
+	uint64_t *latency_ns;
 
 	if (argc < 2 || argc > 3)
 		usage_error("sync needs", "DIRECTORY [COUNT]");
 	if (argc == 3)
 		count = (uint32_t)parse_u64("COUNT", argv[2], 1, 10000000);
-	if (hb_sync_probe(argv[1], count, &latency, error) != 0) {
+	latency_ns = calloc(count, sizeof(*latency_ns));
+	if (latency_ns == NULL || hb_sync_probe(argv[1], count, latency_ns, error) != 0) {
 		fprintf(stderr, "hongbao-bench: %s\n", error);
+		free(latency_ns);
 		return 2;
 	}
+	hb_histogram_reset(&latency);
+	for (uint32_t i = 0; i < count; i++)
+		hb_histogram_add(&latency, latency_ns[i]);
+	free(latency_ns);
 	printf("{\"bytes\":4096");
 	print_latency("sync", &latency);
 	printf("}\n");

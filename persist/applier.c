@@ -267,8 +267,7 @@ import_dump(struct server *s)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -EIO;
-	rc = hb_ledger_import(
-		s->db, fd, s->source->stream_id, s->taken_shards, &dump, s->error);
+	rc = hb_ledger_import(s->db, fd, s->source->stream_id, s->taken_shards, &dump, s->error);
 	close(fd);
 	if (rc != 0)
 		return rc;

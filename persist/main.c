@@ -24,10 +24,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "persist/persist.h"
 #include "persist/snapshot.h"
 
 #define TICK_MS		       1000
+#define WRITER_STUCK_NS	       UINT64_C(20000000000) /* one write of a disk that still answers */
 #define FIRST_SNAPSHOT_DIVISOR 10
 #define LOCK_RETRIES_MAX       60 /* of 50 ms: a killed predecessor takes its time to vanish */
 #define SNAPSHOT_NICE	       10
@@ -260,6 +262,7 @@ start(void)
 	hb_log(HB_LOG_INFO, "ready", "node=%u epoch=%llu committed_seq=%llu", persist.journal.node,
 		(unsigned long long)persist.journal.epoch,
 		(unsigned long long)hb_committed_seq(&persist.journal.commit));
+	hb_notify_ready();
 	return 0;
 }
 
@@ -309,11 +312,25 @@ tell_applied(void)
 			&persist.session.rings->applied[i], applied[i], memory_order_relaxed);
 }
 
+/* The writer stores its heartbeat after each write and at least once a second. */
+static bool
+writer_turns(uint64_t now_ns)
+{
+	uint64_t beat_ns;
+
+	if (!persist.attached)
+		return true;
+	beat_ns = atomic_load_explicit(&persist.session.rings->heartbeat_ns, memory_order_relaxed);
+	return beat_ns >= now_ns || now_ns - beat_ns < WRITER_STUCK_NS;
+}
+
 static void
 tick(struct snapshot_job *job, uint64_t *marked_ns)
 {
 	uint64_t now_ns = hb_mono_ns();
 
+	if (writer_turns(now_ns))
+		hb_notify_alive(now_ns);
 	if (job->pid == 0 && now_ns >= job->next_ns)
 		snapshot_start(job, now_ns);
 	if (persist.attached && persist.applier != NULL)
@@ -358,6 +375,7 @@ run(int signal_fd, struct snapshot_job *job)
 static void
 stop(struct snapshot_job *job)
 {
+	hb_notify_stopping();
 	hb_log(HB_LOG_INFO, "stopping", "committed_seq=%llu",
 		(unsigned long long)hb_committed_seq(&persist.journal.commit));
 	hb_link_close(&persist);

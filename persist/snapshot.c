@@ -20,13 +20,15 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/paths.h"
 #include "persist/journal_frame.h"
 #include "shm/engine.h"
 #include "shm/ids.h"
 
-#define BUFFER_BYTES	(UINT32_C(1) << 20)
-#define SNAPSHOT_FOLDER "snapshot"
+#define BUFFER_BYTES	 (UINT32_C(1) << 20)
+#define SNAPSHOT_FOLDER	 "snapshot"
+#define RECORDS_PER_SIGN UINT64_C(65536)
 
 /* A section on its way to or from a file. */
 struct stream {
@@ -627,6 +629,8 @@ hb_replay(struct hb_journal_reader *reader, struct hb_state *state,
 		if (rc != 0)
 			return rc;
 		result->records++;
+		if (result->records % RECORDS_PER_SIGN == 0)
+			hb_notify_alive(hb_mono_ns()); /* a long replay is no hang */
 		result->seq = at.seq;
 		result->ring_sequence[record->ring] = record->core_sequence;
 		result->ring_crc[record->ring] = record->crc;

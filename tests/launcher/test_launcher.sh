@@ -176,6 +176,22 @@ a_file_is_replaced_and_never_written_into() {
     expect "$(cat <&7)" old
 }
 
+the_completion_offers_every_command_and_asks_hbctl_for_its_verbs() {
+    # shellcheck source=/dev/null
+    source <("$ROOT/hongbao" completion)
+    COMP_WORDS=(./hongbao d) COMP_CWORD=1
+    _hongbao
+    expect "${COMPREPLY[*]}" "demo doctor down"
+    COMP_WORDS=(./hongbao up --c) COMP_CWORD=2
+    _hongbao
+    expect "${COMPREPLY[*]}" --config
+    printf '#!/bin/sh\n[ "$1" = --complete ] && echo "asked for $2"\n' >"$NODE/hbctl"
+    chmod +x "$NODE/hbctl"
+    COMP_WORDS=("$NODE/hbctl" cl) COMP_CWORD=1
+    _hbctl
+    expect "${COMPREPLY[*]}" "asked for cl"
+}
+
 for name in $(declare -F | awk '{ print $3 }' | grep -E '^(a|an|the|every|help_is|what|no)_'); do
     run "$name"
 done

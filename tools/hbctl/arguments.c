@@ -18,6 +18,7 @@
 
 static const char *const config_places[] = {
 	"run/etc/hongbao.conf",
+	"/etc/hongbao/hongbao.conf",
 	"/var/lib/hongbao/etc/hongbao.conf",
 };
 
@@ -323,6 +324,7 @@ hbctl_load_config(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 	if (path == NULL && hbctl->command->needs_node && hbctl->assignment_count == 0) {
 		snprintf(error, HBCTL_ERROR_BYTES,
 			"no configuration: neither ./run/etc/hongbao.conf nor "
+			"/etc/hongbao/hongbao.conf nor "
 			"/var/lib/hongbao/etc/hongbao.conf is there; give -c FILE or set "
 			"HB_CONFIG");
 		return HBCTL_USAGE;

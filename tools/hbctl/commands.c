@@ -15,7 +15,7 @@
 const struct hbctl_option hbctl_global_options[] = {
 	{"-c", "FILE", false,
 		"configuration; default $HB_CONFIG, ./run/etc/hongbao.conf, "
-		"/var/lib/hongbao/etc/hongbao.conf"},
+		"/etc/hongbao/hongbao.conf, /var/lib/hongbao/etc/hongbao.conf"},
 	{"-o", "KEY=VALUE", true, "override one option of the configuration"},
 	{"--json", NULL, false, "answer with one JSON object a line (docs/hbctl.md)"},
 	{"--help", NULL, false, "this list, or with a verb its help"},
@@ -420,6 +420,22 @@ const struct hbctl_command hbctl_commands[] = {
 		.example = "hbctl config\nhbctl config front.listen",
 		.needs_node = false,
 		.run = hbctl_run_config,
+	},
+	{
+		.name = "doctor",
+		.arguments = "",
+		.summary = "look at machine and node, and say what to do about what is wrong",
+		.details =
+			"CPU, memory, huge pages, clock, limits, ports; the journal's disk, with "
+			"the\n"
+			"time of a durable write and the days of room left; users, folders, keys,\n"
+			"MySQL's durability, nginx's module. Changes nothing. Without a node only\n"
+			"the machine is looked at. Exit 1 when something is wrong; warnings alone\n"
+			"exit 0.",
+		.example =
+			"hbctl doctor\nhbctl doctor --json | jq '.checks[]|select(.state!=\"ok\")'",
+		.needs_node = false,
+		.run = hbctl_run_doctor,
 	},
 	{
 		.name = "help",

@@ -51,13 +51,18 @@ END
 }
 
 as_mysql() {
+    if [ "$EUID" -ne 0 ]; then # the package: already this user
+        "$@"
+        return
+    fi
     setpriv --reuid="${CONFIG[user.mysql]}" --regid="${CONFIG[user.mysql]}" --groups="$GROUP_ID" \
         --inh-caps=-all --bounding-set=-all --no-new-privs "$@"
 }
 
 # Its data directory is complete only when the mark is there: an interrupted first start begins anew.
+# initialise_mysql NAME [LOG]
 initialise_mysql() {
-    local name=$1 log=$NODE/log/$1-install.log
+    local name=$1 log=${2:-$NODE/log/$1-install.log}
     install -d -m 700 -o "${CONFIG[user.mysql]}" -g "${CONFIG[user.mysql]}" "$NODE/$name" \
         "$NODE/$name-tmp"
     [ -f "$NODE/$name/initialised" ] && return
@@ -84,11 +89,11 @@ mysql_root() {
 }
 
 # Logins go by the uid of the connecting process; there are no passwords.
-grant_mysql() {
+grants_mysql() {
     local ledger=${CONFIG[mysql.database]} work=${CONFIG[mysql.control_database]}
     local persist="'${CONFIG[mysql.user]}'@'localhost'"
     local control="'${CONFIG[mysql.control_user]}'@'localhost'"
-    mysql_root "$1" <<END || fail "the schemas and users could not be created in the private MariaDB"
+    cat <<END
 CREATE DATABASE IF NOT EXISTS \`$ledger\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE DATABASE IF NOT EXISTS \`$work\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 CREATE USER IF NOT EXISTS $persist IDENTIFIED VIA unix_socket;
@@ -98,4 +103,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, LO
 GRANT SELECT ON \`$ledger\`.* TO $control;
 GRANT ALL PRIVILEGES ON \`$work\`.* TO $control;
 END
+}
+
+# grant_mysql NAME
+grant_mysql() {
+    grants_mysql | mysql_root "$1" ||
+        fail "the schemas and users could not be created in the private MariaDB"
 }

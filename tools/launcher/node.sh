@@ -17,17 +17,22 @@ make_key() {
     mv "$path.new" "$path"
 }
 
+# Who reads what nginx's master reads: root here, the front's own user in the package, where no
+# part of the node is root.
+FRONT_MASTER=${FRONT_MASTER:-root}
+
 make_keys() {
     make_key money-token.key "${CONFIG[user.dataplane]}" "$(random_hex 16)"
     make_key frame.keys "${CONFIG[user.dataplane]}" "1 $(random_hex 16) front"
     make_key business.keys "${CONFIG[user.control]}" "demo $(random_hex 32)"
-    make_key jwt.keys root "main HS256 $(random_hex 32)"
+    make_key jwt.keys "$FRONT_MASTER" "main HS256 $(random_hex 32)"
 }
 
 make_directories() {
     local name
     install -d -m 755 -o root -g root "$NODE" "$NODE/bin" "$NODE/etc" "$NODE/socket" \
-        "$NODE/log" "$NODE/pid" "$NODE/nginx"
+        "$NODE/log" "$NODE/pid"
+    install -d -m 755 -o "$FRONT_MASTER" -g root "$NODE/nginx"
     install -d -m 711 -o root -g root "$NODE/key"
     for name in dataplane persist control mysql; do
         install -d -m 2750 -o "${CONFIG[user.$name]}" -g "$GROUP" "$NODE/socket/$name"
@@ -49,22 +54,21 @@ place_config() {
         fail "$NODE/etc/hongbao.conf names another node.directory: ${CONFIG[node.directory]}"
 }
 
-# Fill the template: @NAME@ -> value. Values hold none of the characters sed minds: the
+# make_nginx_config [FILE]: fill the template: @NAME@ -> value. Values hold none of the characters sed minds: the
 # option table allows letters, digits and . / : _ + - [ ] * only.
 make_nginx_config() {
-    local module=$NODE/bin/ngx_http_hb_module.so
+    local module=$NODE/bin/ngx_http_hb_module.so file=${1:-$NODE/etc/nginx.conf}
     sed -e "s|@NODE@|$NODE|g" -e "s|@MODULE@|$module|g" \
         -e "s|@LISTEN@|${CONFIG[front.listen]}|g" \
         -e "s|@WORKERS@|${CONFIG[front.workers]}|g" \
         -e "s|@USER@|${CONFIG[user.front]}|g" -e "s|@GROUP@|$GROUP|g" \
         -e "s|@TIMEOUT_MS@|${CONFIG[front.timeout_ms]}|g" \
         -e "s|@NODE_NUMBER@|${CONFIG[node.number]}|g" \
-        -e "s|@NODE_NUMBER@|${CONFIG[node.number]}|g" \
-        "$ROOT/front/nginx.conf.in" >"$NODE/etc/nginx.conf.new"
-    if grep -n '@[A-Z_]*@' "$NODE/etc/nginx.conf.new" >&2; then
+        "$ROOT/front/nginx.conf.in" >"$file.new"
+    if grep -n '@[A-Z_]*@' "$file.new" >&2; then
         fail "front/nginx.conf.in has names the launcher does not know; see the lines above"
     fi
-    mv "$NODE/etc/nginx.conf.new" "$NODE/etc/nginx.conf"
+    mv "$file.new" "$file"
 }
 
 prepare_node() {

@@ -8,12 +8,19 @@ POLICY=/usr/sbin/policy-rc.d
 POLICY_SAVED=/usr/sbin/policy-rc.d.before-hongbao
 POLICY_MARK="temporary policy of hongbao setup"
 
-# packages_wanted [--bench | --fuzz]: what is for one command only is left out without its option.
+# packages_wanted [--bench] [--fuzz] [--package]: what is for one command only is left out without
+# its option.
 packages_wanted() {
-    local others='# \(bench\|fuzz\) only:'
-    [ "${1:-}" = --bench ] && others='# fuzz only:'
-    [ "${1:-}" = --fuzz ] && others='# bench only:'
-    sed -e "/$others/d" -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$ROOT/tools/packages.txt"
+    local bench='# bench only:' fuzz='# fuzz only:' package='# package only:' option
+    for option in "$@"; do
+        case $option in
+        --bench) bench='^$' ;;
+        --fuzz) fuzz='^$' ;;
+        --package) package='^$' ;;
+        esac
+    done
+    sed -e "/$bench/d" -e "/$fuzz/d" -e "/$package/d" -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' \
+        "$ROOT/tools/packages.txt"
 }
 
 package_installed() {
@@ -132,20 +139,21 @@ setup() {
 }
 
 command_setup() {
-    local more=
+    local options=()
     if help_wanted "$@"; then
-        say "usage: ./hongbao setup [--bench | --fuzz]"
+        say "usage: ./hongbao setup [--bench] [--fuzz] [--package]"
         say "Installs the missing packages of tools/packages.txt and creates the system users."
         say "--bench: also the packages that only benchmarks need, as peers to compare with."
         say "--fuzz: also the compiler that ./hongbao fuzz needs."
+        say "--package: also those that only ./hongbao package and its test need."
         say "Starts, stops and changes no service of the host."
         return
     fi
-    if [ "${1:-}" = --bench ] || [ "${1:-}" = --fuzz ]; then
-        more=$1
+    while [ "${1:-}" = --bench ] || [ "${1:-}" = --fuzz ] || [ "${1:-}" = --package ]; do
+        options+=("$1")
         shift
-    fi
-    [ $# -eq 0 ] || usage_error "setup takes no arguments but --bench or --fuzz"
-    setup ${more:+"$more"}
+    done
+    [ $# -eq 0 ] || usage_error "setup takes no arguments but --bench, --fuzz and --package"
+    setup "${options[@]}"
     say "setup: complete"
 }

@@ -68,6 +68,19 @@ run_e2e() {
     rm -f "$log" "$log.out"
 }
 
+# The package in a clean Debian: on demand, as it needs debootstrap, an archive and minutes.
+run_package() {
+    local log
+    log=$(mktemp)
+    say "test: package"
+    if ! HONGBAO_BUILD=$BUILD "$ROOT/tests/package/install" 2>&1 | tee "$log" |
+        sed -u 's/^/  /'; then
+        FAILED=$((FAILED + 1))
+    fi
+    PASSED=$((PASSED + $(grep -c '^ok ' "$log" || true)))
+    rm -f "$log"
+}
+
 meson_suites() {
     meson introspect --tests "$BUILD" | jq -r '[.[].suite[] | sub("^hongbao:"; "")] | unique[]'
 }
@@ -77,6 +90,7 @@ command_test() {
     if help_wanted "$@"; then
         say "usage: ./hongbao test [SUITE...]"
         say "Installs, builds, runs the suites: unit, system, e2e (all without an argument)."
+        say "package, only when named: the Debian package installed in a clean root (2 minutes)."
         say "The last line is 'N passed, N failed'; exit 1 when something failed."
         return
     fi
@@ -98,6 +112,10 @@ command_test() {
     done
     if [ $# -eq 0 ] || [[ " $* " == *" e2e "* ]]; then
         run_e2e
+    fi
+    if [[ " $* " == *" package "* ]]; then
+        setup --package
+        run_package
     fi
     say "$PASSED passed, $FAILED failed"
     [ "$FAILED" -eq 0 ] && [ "$PASSED" -gt 0 ]

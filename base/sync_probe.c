@@ -3,7 +3,7 @@
  * The disk probe (sync_probe.h). Its file is unlinked before the first write, so nothing stays
  * behind even when the process dies.
  */
-#include "perf/sync_probe.h"
+#include "base/sync_probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,14 +16,13 @@
 
 #define PROBE_BLOCK_BYTES 4096
 #define PROBE_FILE_BLOCKS 1024
+#define PROBE_FILE_BYTES  (PROBE_FILE_BLOCKS * PROBE_BLOCK_BYTES)
 
 static int
-probe_writes(int fd, uint8_t *block, uint32_t count, struct hb_histogram *latency)
+probe_writes(int fd, uint8_t *block, uint32_t count, uint64_t *latency_ns)
 {
-	for (uint32_t i = 0; i < PROBE_FILE_BLOCKS; i++)
-		if (pwrite(fd, block, PROBE_BLOCK_BYTES, (off_t)i * PROBE_BLOCK_BYTES) !=
-			PROBE_BLOCK_BYTES)
-			return errno != 0 ? -errno : -EIO;
+	if (pwrite(fd, block, PROBE_FILE_BYTES, 0) != PROBE_FILE_BYTES)
+		return errno != 0 ? -errno : -EIO;
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t start = hb_mono_ns();
 
@@ -32,19 +31,18 @@ probe_writes(int fd, uint8_t *block, uint32_t count, struct hb_histogram *latenc
 			    (off_t)(i % PROBE_FILE_BLOCKS) * PROBE_BLOCK_BYTES) !=
 			PROBE_BLOCK_BYTES)
 			return errno != 0 ? -errno : -EIO;
-		hb_histogram_add(latency, hb_mono_ns() - start);
+		latency_ns[i] = hb_mono_ns() - start;
 	}
 	return 0;
 }
 
 int
-hb_sync_probe(const char *directory, uint32_t count, struct hb_histogram *latency, char error[256])
+hb_sync_probe(const char *directory, uint32_t count, uint64_t *latency_ns, char error[256])
 {
 	char path[512];
 	uint8_t *block = NULL;
 	int result = 0;
 
-	hb_histogram_reset(latency);
 	if (snprintf(path, sizeof(path), "%s/sync-probe.%d", directory, (int)getpid()) >=
 		(int)sizeof(path)) {
 		snprintf(error, 256, "the directory's name is too long");
@@ -57,13 +55,13 @@ hb_sync_probe(const char *directory, uint32_t count, struct hb_histogram *latenc
 		goto out;
 	}
 	unlink(path);
-	block = aligned_alloc(PROBE_BLOCK_BYTES, PROBE_BLOCK_BYTES);
+	block = aligned_alloc(PROBE_BLOCK_BYTES, PROBE_FILE_BYTES);
 	if (block == NULL) {
 		result = -ENOMEM;
 		goto out;
 	}
-	memset(block, 0, PROBE_BLOCK_BYTES);
-	result = probe_writes(fd, block, count, latency);
+	memset(block, 0, PROBE_FILE_BYTES);
+	result = probe_writes(fd, block, count, latency_ns);
 out:
 	if (result != 0)
 		snprintf(error, 256, "probe of %s: %s", directory, strerror(-result));
