@@ -500,9 +500,7 @@ look_at_node(const struct hb_node *node, struct hb_engine_view *view)
 	for (uint32_t i = 0; i < view->counter_count; i++) {
 		view->label[i].key[sizeof(view->label[i].key) - 1] = '\0';
 		view->label[i].label[sizeof(view->label[i].label) - 1] = '\0';
-		for (uint32_t column = 0; column < HB_COUNTER_COLUMNS; column++)
-			view->counter[i] +=
-				atomic_load_explicit(&node->value[column][i], memory_order_relaxed);
+		view->counter[i] = hb_counter_sum(node, i);
 	}
 }
 

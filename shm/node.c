@@ -5,7 +5,9 @@
  */
 #include "shm/node.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -32,12 +34,29 @@ hb_node_init(struct hb_node *node, uint32_t lcore_count)
 	}
 }
 
-uint64_t
-hb_counter_sum(const struct hb_node *node, enum hb_counter counter)
+/* The label may be of a newer program, and not end with a zero byte. */
+static bool
+is_maximum(const struct hb_counter_label *label)
 {
-	uint64_t sum = 0;
+	size_t length = strnlen(label->key, sizeof(label->key));
 
-	for (uint32_t column = 0; column < HB_COUNTER_COLUMNS; column++)
-		sum += atomic_load_explicit(&node->value[column][counter], memory_order_relaxed);
-	return sum;
+	return length > 4 && memcmp(label->key + length - 4, "_max", 4) == 0;
+}
+
+uint64_t
+hb_counter_sum(const struct hb_node *node, uint32_t counter)
+{
+	bool maximum = is_maximum(&node->label[counter]);
+	uint64_t result = 0;
+
+	for (uint32_t column = 0; column < HB_COUNTER_COLUMNS; column++) {
+		uint64_t value =
+			atomic_load_explicit(&node->value[column][counter], memory_order_relaxed);
+
+		if (!maximum)
+			result += value;
+		else if (value > result)
+			result = value;
+	}
+	return result;
 }

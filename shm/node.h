@@ -137,7 +137,7 @@ hb_counter_add(struct hb_node *node, uint32_t column, enum hb_counter counter, u
 		value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/** The sum of a counter over all columns. */
-uint64_t hb_counter_sum(const struct hb_node *node, enum hb_counter counter);
+/** The sum of a counter over all columns; of one whose key ends in _max, the largest. */
+uint64_t hb_counter_sum(const struct hb_node *node, uint32_t counter);
 
 #endif

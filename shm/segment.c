@@ -85,7 +85,8 @@ static const uint64_t layout[] = {
 	AT(hb_node, lcore_of_partition),
 	AT(hb_node, label),
 	AT(hb_node, value),
-	HB_COUNTER_COUNT,
+	HB_COUNTER_SLOTS, /* not how many are named: tools print what they do not know */
+	HB_COUNTER_COLUMNS,
 	/* state segment */
 	SIZE(hb_capacity),
 	AT(hb_capacity, accounts),
