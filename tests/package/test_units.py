@@ -50,14 +50,19 @@ def systemd_finds_nothing_to_complain_about(_):
     expect(result.returncode == 0 and not complaints, result.stderr)
 
 
-def examples_change_only_what_the_units_know(_):
+def each_example_gives_its_capabilities_and_no_others(units):
     folder = "/usr/share/doc/hongbao/examples/"
-    for name, example in (("dataplane", "dataplane-ports.conf"), ("front", "front-low-port.conf")):
+    for name, example, bits in (("dataplane", "dataplane-ports.conf", 0x3000),
+                                ("front", "front-low-port.conf", 0x400)):
         changed = unit.Unit(os.path.join(installed.UNITS, "hongbao-%s.service" % name),
                             [folder + example])
         expect(changed.words("CapabilityBoundingSet") == changed.words("AmbientCapabilities"),
                example)
-        expect(changed.words("CapabilityBoundingSet"), example, "gives no capability")
+        changed.values["Type"] = "exec"  # a short command has nothing to tell
+        with open(os.path.join(units.log_directory, example), "ab") as changed.log:
+            for key in ("CapEff", "CapBnd"):
+                code = changed.run("/usr/bin/grep -q %s:.%016x /proc/self/status" % (key, bits), 10)
+                expect(code == 0, example, "gives other capabilities in", key)
 
 
 def the_units_together_are_a_node_that_serves_a_grab(units):
@@ -144,7 +149,7 @@ def each_unit_stops_in_order_and_in_time(units):
 
 
 TESTS = (every_unit_is_exposed_at_most_two_of_ten, systemd_finds_nothing_to_complain_about,
-         examples_change_only_what_the_units_know,
+         each_example_gives_its_capabilities_and_no_others,
          the_units_together_are_a_node_that_serves_a_grab,
          each_process_has_its_user_and_no_privilege,
          each_process_writes_its_own_folders_and_no_others, the_watched_processes_show_progress,

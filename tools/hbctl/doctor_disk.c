@@ -232,8 +232,9 @@ look_at_room(struct hbctl_doctor *doctor, const char *journal, const struct usag
 	if (statvfs(journal, &system) != 0)
 		return;
 	if (volume == 0) {
-		volume = system.f_blocks * system.f_frsize;
-		used = volume - system.f_bavail * system.f_frsize;
+		/* as persist counts: what only root may use is no part of the volume */
+		used = (system.f_blocks - system.f_bfree) * system.f_frsize;
+		volume = used + system.f_bavail * system.f_frsize;
 	}
 	limit = volume / 100 * SHED_PERCENT;
 	free_bytes = used < limit ? limit - used : 0;

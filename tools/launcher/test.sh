@@ -90,7 +90,7 @@ command_test() {
     if help_wanted "$@"; then
         say "usage: ./hongbao test [SUITE...]"
         say "Installs, builds, runs the suites: unit, system, e2e (all without an argument)."
-        say "package, only when named: the Debian package installed in a clean root (2 minutes)."
+        say "package, only when named: the Debian package installed in a clean root (2 to 4 minutes)."
         say "The last line is 'N passed, N failed'; exit 1 when something failed."
         return
     fi
