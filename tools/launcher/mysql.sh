@@ -59,12 +59,16 @@ as_mysql() {
         --inh-caps=-all --bounding-set=-all --no-new-privs "$@"
 }
 
+# make_mysql_directories NAME: as root, or as the server's own user when they are there.
+make_mysql_directories() {
+    install -d -m 700 -o "${CONFIG[user.mysql]}" -g "${CONFIG[user.mysql]}" "$NODE/$1" "$NODE/$1-tmp"
+}
+
 # Its data directory is complete only when the mark is there: an interrupted first start begins anew.
 # initialise_mysql NAME [LOG]
 initialise_mysql() {
     local name=$1 log=${2:-$NODE/log/$1-install.log}
-    install -d -m 700 -o "${CONFIG[user.mysql]}" -g "${CONFIG[user.mysql]}" "$NODE/$name" \
-        "$NODE/$name-tmp"
+    make_mysql_directories "$name"
     [ -f "$NODE/$name/initialised" ] && return
     note "$name: creating the data directory"
     find "$NODE/$name" -mindepth 1 -delete
