@@ -99,6 +99,15 @@
 	INT(front_workers, "front.workers", 2, 1, 64, "nginx workers")                             \
 	INT(front_timeout_ms, "front.timeout_ms", 2000, 10, 60000,                                 \
 		"a request without a reply is answered unknown_outcome after this long")           \
+	TEXT(front_listen_frames, "front.listen_frames", "127.0.0.1:7480",                         \
+		"address of the framed TCP front; empty: none")                                    \
+	TEXT(front_tls_certificate, "front.tls_certificate", "",                                   \
+		"file with the certificate chain of both fronts, PEM; empty: no TLS")              \
+	TEXT(front_tls_key, "front.tls_key", "", "file with the certificate's key, PEM")           \
+	INT(front_requests_per_user, "front.requests_per_user", 0, 0, 1000000,                     \
+		"HTTP requests of one user per second, and as many at once; 0: no limit")          \
+	INT(front_connections_per_address, "front.connections_per_address", 0, 0, 65535,           \
+		"connections of one address to each front; 0: no limit")                           \
 	INT(log_debug, "log.debug", 0, 0, 1, "log debug events too")
 
 struct hb_config {
