@@ -151,10 +151,11 @@ a_wrong_configuration_is_refused_with_its_line() {
 
 a_first_configuration_avoids_a_taken_port() {
     print_config() { "$PROGRAM" "$@" --print-config; }
-    port_taken() { [ "$1" -lt 8083 ]; }
+    port_taken() { [ "$1" = 7480 ] || { [ "$1" -ge 8000 ] && [ "$1" -lt 8083 ]; }; }
     NODE=/tmp
     generate_config "$WORK/node" journal.segment_mib=16
     grep -q 'listen = "127.0.0.1:8083";' "$WORK/node/etc/hongbao.conf"
+    grep -q 'listen_frames = "127.0.0.1:7481";' "$WORK/node/etc/hongbao.conf"
     grep -q 'segment_mib = 16;' "$WORK/node/etc/hongbao.conf"
 }
 
@@ -166,7 +167,7 @@ no_name_is_left_open_in_the_nginx_configuration() {
     grep -q 'listen 127.0.0.1:8080' "$NODE/etc/nginx.conf"
     grep -q 'listen 127.0.0.1:7480 reuseport' "$NODE/etc/nginx.conf"
     refute grep -q '@[A-Z_]*@' "$NODE/etc/nginx.conf"
-    refute grep -Eq 'ssl|limit_|# [][]' "$NODE/etc/nginx.conf"
+    refute grep -Eq 'ssl|limit_req|limit_conn|# [][]' "$NODE/etc/nginx.conf"
 }
 
 what_is_configured_is_in_the_nginx_configuration() {
