@@ -410,6 +410,8 @@ hbi_decide_detail(const struct hb_partition *p, const struct hb_frame *frame,
 		p, packet, ((const struct hb_frame_detail *)(const void *)frame)->claim_first, d);
 	d->head.id = packet->id;
 	d->head.order_stamp = packet->order_stamp;
+	d->head.amount_fen = packet->share_min_fen;
+	d->head.other_fen = packet->share_max_fen;
 	d->sender = packet->sender;
 	d->group = packet->group;
 	d->recipient = packet->recipient;
