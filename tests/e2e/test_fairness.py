@@ -81,7 +81,7 @@ def expect_all_match(node, packet, sender):
 
 @test
 def anyone_can_recompute_the_shares_of_a_packet_that_is_over():
-    with OwnNode("fairness", capacity__retention_s=1) as node:
+    with OwnNode("fairness", capacity__retention_s=1, capacity__orders=1024) as node:
         business = node.business()
         users, sender = Numbers.take(SHARES), Numbers.take(1)[0]
         for algorithm in ("double-mean", "seed"):
