@@ -8,9 +8,13 @@ import re
 import subprocess
 import sys
 
+import split_vectors
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOL = os.path.join(HERE, "..", "..", "tools", "verify-packet")
 SEED = bytes(range(32)).hex()
+sys.dont_write_bytecode = True
+TOOL_MODULE = split_vectors.verifier()
 
 
 def vectors():
@@ -37,17 +41,21 @@ def detail(vector, taken, **changed):
     return value
 
 
-def verify(*pages, raw=None):
-    """@return exit code, verdict or None, what was said"""
+def run(*pages, raw=None):
+    """The tool as a process. @return exit code, verdict or None, what was said"""
     text = raw if raw is not None else "\n".join(json.dumps(page) for page in pages)
     done = subprocess.run([sys.executable, TOOL, "--json"], input=text, capture_output=True,
                           text=True, check=False)
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
 
+def verify(page):
+    return TOOL_MODULE.check(TOOL_MODULE.whole_detail(json.dumps(page)))
+
+
 def differs(page, what):
-    code, verdict, said = verify(page)
-    assert code == 1 and verdict["verdict"] == "differs" and verdict["what"] == what, (verdict, said)
+    verdict = verify(page)
+    assert verdict["verdict"] == "differs" and verdict["what"] == what, (page, verdict)
     return verdict
 
 
@@ -60,8 +68,8 @@ def main():
         assert made == file.read(), "split_vectors.inc is not what split_vectors.py prints"
     for vector in listed:
         for taken in {0, vector[1] // 2, vector[1]}:
-            code, verdict, said = verify(detail(vector, taken))
-            assert code == 0 and verdict["verdict"] == "match", (vector, taken, verdict, said)
+            verdict = verify(detail(vector, taken))
+            assert verdict["verdict"] == "match", (vector, taken, verdict)
         altered = detail(vector, vector[1])
         last = vector[1] - 1
         altered["claims"][last]["amount_fen"] -= 1
@@ -73,18 +81,20 @@ def main():
     differs(detail(first, 10, share_min_fen=101), "terms")
     differs(detail(first, 4, refunded_fen=5), "refunded_fen")
     differs(detail(first, 10, luckiest=None), "luckiest")
-    code, verdict, _ = verify(detail(first, 3, seed=None, state="open"))
+    code, verdict, _ = run(detail(first, 3, seed=None, state="open"))
     assert code == 1 and verdict["verdict"] == "not_revealed"
+    code, verdict, _ = run(detail(first, 4, refunded_fen=5))
+    assert code == 1 and verdict["what"] == "refunded_fen"
     whole = detail(first, 10)
     page_1, page_2 = dict(whole, claims=whole["claims"][:6]), dict(whole, claims=whole["claims"][6:])
-    assert verify(page_1, page_2)[0] == 0
+    assert run(page_1, page_2)[0] == 0
     for wrong, words in (({"raw": json.dumps(page_1)}, "?after=6"), ({"raw": ""}, "no packet"),
                          ({"raw": "{"}, "not JSON"), ({"raw": "[]"}, "no packet"),
                          ({"raw": json.dumps({"status": "not_member"})}, "no claims"),
                          ({"raw": json.dumps(dict(whole, total_fen="1000"))}, "total_fen"),
                          ({"raw": json.dumps(dict(whole, seed="zz"))}, "seed"),
                          ({"raw": json.dumps(dict(whole, algorithm="x"))}, "algorithm")):
-        code, verdict, said = verify(**wrong)
+        code, verdict, said = run(**wrong)
         assert code == 2 and verdict is None and words in said, (wrong, code, said)
     print("12 vectors verified, sold out and expired; every alteration was found")
 

@@ -406,7 +406,7 @@ hbctl_run_order(struct hbctl *hbctl)
 
 	if (strlen(text) != HB_ORDER_NUMBER_LENGTH || !hb_order_number_parse(text, &number))
 		return hbctl_fail(hbctl, HBCTL_USAGE,
-			"'%s' is not an order number: %d digits of version 1", text,
+			"'%s' is not an order number: %d digits of version 1 or 2", text,
 			HB_ORDER_NUMBER_LENGTH);
 	if (owner != NULL && (!hbctl_parse_account(owner, &account) ||
 				     hb_account_digits(account) != number.user_digits))
