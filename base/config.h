@@ -65,6 +65,8 @@
 	INT(packet_total_fen_max, "packet.total_fen_max", 20000000, 1, 2000000000, "fen")          \
 	INT(packet_count_max, "packet.count_max", 10000, 1, 100000, "shares of one packet")        \
 	INT(packet_lifetime_s_max, "packet.lifetime_s_max", 604800, 1, 2592000, "seconds")         \
+	INT(order_version, "order.version", 1, 1, 2,                                               \
+		"of the numbers of new orders: 1 with the time as a date, 2 with it as a number")  \
 	INT(journal_segment_mib, "journal.segment_mib", 64, 1, 1024, "size of a journal segment")  \
 	INT(journal_segments_ready, "journal.segments_ready", 4, 2, 64, "zeroed ahead of use")     \
 	INT(journal_keep_days, "journal.keep_days", 7, 1, 3650, "packed segments are kept")        \

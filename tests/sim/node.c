@@ -392,6 +392,8 @@ dataplane_start(struct sim_dataplane *dataplane)
 	struct hb_shared *shared = zeroed(sizeof(*shared));
 
 	fill_shared(shared);
+	/* every start changes it: order.version may be changed at any restart */
+	shared->engine.order_version = 1 + (uint32_t)(dataplane->epoch % 2);
 	shared->journal = (void *)(dataplane->journal_segment.base + HB_SEGMENT_GUARD_BYTES);
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
 		if (dataplane->state.partition[p].head->time_ns > state_ns)
