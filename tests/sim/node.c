@@ -83,6 +83,7 @@ sim_node_reset(uint32_t lcore_count)
 	node.config.capacity_arena_mib = 1;
 	node.config.capacity_windows = (int64_t)capacity.windows;
 	node.config.capacity_orders = (int64_t)capacity.orders;
+	node.config.capacity_holds = (int64_t)capacity.holds;
 	node.config.capacity_idempotency = (int64_t)capacity.idempotency;
 	node.lcore_count = lcore_count;
 	node.dataplane = &dataplanes[0];
