@@ -68,8 +68,8 @@ create_state(struct hb_segment *segment, const char *name, uint64_t bytes)
 
 	bytes = hb_round_up(bytes, 4096);
 	for (uint32_t i = 0; i < STATES_MAX; i++) {
-		if (states[i].used || (states[i].segment.base != NULL &&
-					      states[i].segment.bytes != bytes))
+		if (states[i].used ||
+			(states[i].segment.base != NULL && states[i].segment.bytes != bytes))
 			continue;
 		if (states[i].segment.base == NULL) {
 			rc = __real_hb_segment_create(
