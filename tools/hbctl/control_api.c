@@ -119,6 +119,17 @@ out:
 }
 
 int
+hbctl_control_refused(struct hbctl *hbctl, json_t *answer, int status)
+{
+	const char *message = hbctl_json_text(answer, "message");
+	int result = hbctl_fail(hbctl, HBCTL_WRONG, "control: %s (HTTP %d)",
+		message[0] == '\0' ? hbctl_json_text(answer, "status") : message, status);
+
+	json_decref(answer);
+	return result;
+}
+
+int
 hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 {
 	char url[HB_CONFIG_TEXT_MAX + 32];

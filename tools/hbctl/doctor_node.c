@@ -191,6 +191,8 @@ look_at_keys(struct hbctl_doctor *doctor)
 	bool good = look_at_key(doctor, HB_PATH_KEY_TOKEN, config->user_dataplane, false);
 
 	good &= look_at_key(doctor, HB_PATH_KEY_BUSINESS, config->user_control, false);
+	if (config->alarm_webhook[0] != '\0')
+		good &= look_at_key(doctor, HB_PATH_KEY_ALARM, config->user_control, false);
 	/* root's where nginx's master is root; the front's own in the package */
 	good &= look_at_key(doctor, HB_PATH_KEY_JWT, config->user_front, true);
 	if (config->mysql_password_file[0] != '\0')

@@ -25,6 +25,7 @@ make_keys() {
     make_key money-token.key "${CONFIG[user.dataplane]}" "$(random_hex 16)"
     make_key frame.keys "${CONFIG[user.dataplane]}" "1 $(random_hex 16) front"
     make_key business.keys "${CONFIG[user.control]}" "demo $(random_hex 32)"
+    make_key alarm.keys "${CONFIG[user.control]}" "alarm $(random_hex 32)"
     make_key jwt.keys "$FRONT_MASTER" "main HS256 $(random_hex 32)"
 }
 
