@@ -54,7 +54,7 @@ class Client:
         self.memory = mmap.mmap(fds[0], 0)
         self.node = mmap.mmap(fds[2], 0, prot=mmap.PROT_READ)
         self.bell, self.lcore_bell = fds[1], fds[3:]
-        assert struct.unpack_from("<QII", self.memory, 0) == (0x6F61626F676E6F68, 3, 2)
+        assert struct.unpack_from("<QII", self.memory, 0) == (0x6F61626F676E6F68, 3, 3)
         assert struct.unpack_from("<Q", self.memory, 24)[0] == len(self.memory)
         self.correlation = 0
 
