@@ -111,7 +111,9 @@ enum hb_operation {
 	X(41, HOLD_STATE, "hold_state", 409, "the hold has ended in the other way")                \
 	X(42, HOLD_DUE, "hold_due", 409, "the hold is past its deadline; void it")                 \
 	X(43, SAME_PERSON, "same_person", 403,                                                     \
-		"an adjustment needs a maker and another person as checker")
+		"an adjustment needs a maker and another person as checker")                       \
+	X(44, UNAUTHORIZED, "unauthorized", 401,                                                   \
+		"log in: the user token is missing, expired or not valid")
 
 enum hb_status {
 #define HB_STATUS_ENUM(number, name, text, http, advice) HB_STATUS_##name = number,

@@ -461,6 +461,27 @@ const struct hbctl_command hbctl_commands[] = {
 		.run = hbctl_run_doctor,
 	},
 	{
+		.name = "alarms",
+		.arguments = "",
+		.summary = "what is in alarm, and what was raised or cleared lately",
+		.details =
+			"Control measures the rules of docs/operations.md and sends every change\n"
+			"to alarm.webhook. Exit 1 while something is in alarm.",
+		.example = "hbctl alarms\nhbctl alarms --json | jq '.active[].rule'",
+		.needs_node = true,
+		.run = hbctl_run_alarms,
+	},
+	{
+		.name = "alarms test",
+		.arguments = "",
+		.summary = "send a test alarm to alarm.webhook and wait until it is taken",
+		.details = "Exit 1 when there is no webhook, or the receiver does not take it in\n"
+			   "8 s; then it is tried again as any alarm is.",
+		.example = "hbctl alarms test",
+		.needs_node = true,
+		.run = hbctl_run_alarms_test,
+	},
+	{
 		.name = "help",
 		.arguments = "[VERB] [SECOND]",
 		.summary = "help of a verb; 'help all' is the whole manual",

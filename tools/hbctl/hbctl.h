@@ -279,6 +279,8 @@ json_t *hbctl_packet_read_pages(FILE *file, const char *name, char error[HBCTL_E
  */
 json_t *hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path,
 	const char *body, int *status, char error[HBCTL_ERROR_BYTES]);
+/** An answer of control that is not what was hoped for: say so and free it. @return exit code */
+int hbctl_control_refused(struct hbctl *hbctl, json_t *answer, int status);
 /** GET of the front's /health. @return 0 when it answered 200, -EAGAIN something else, -EIO nothing
  */
 int hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
@@ -316,6 +318,8 @@ char *hbctl_key_file_read(const char *path, char error[HBCTL_ERROR_BYTES]);
 
 /* One function per verb. */
 int hbctl_run_account(struct hbctl *hbctl);
+int hbctl_run_alarms(struct hbctl *hbctl);
+int hbctl_run_alarms_test(struct hbctl *hbctl);
 int hbctl_run_applier_resume(struct hbctl *hbctl);
 int hbctl_run_backup(struct hbctl *hbctl);
 int hbctl_run_backup_verify(struct hbctl *hbctl);
