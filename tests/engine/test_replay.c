@@ -32,8 +32,8 @@ struct reference {
 		uint64_t id, account, stamp, deadline_ms;
 		int64_t amount_fen;
 		int64_t fee_fen; /* of its POST */
-		uint8_t order; /* enum hb_order_state */
-		uint8_t state; /* enum hb_hold_state, 0 = gone or none */
+		uint8_t order;	 /* enum hb_order_state */
+		uint8_t state;	 /* enum hb_hold_state, 0 = gone or none */
 		uint16_t attempt;
 		uint64_t ended_ms;
 	} hold[HOLDS];
