@@ -179,6 +179,7 @@ static const uint64_t layout[] = {
 	AT(hb_hold, day),
 	AT(hb_hold, reason),
 	AT(hb_hold, state),
+	AT(hb_hold, exit_content),
 	SIZE(hb_idempotency_entry),
 	AT(hb_idempotency_entry, key),
 	AT(hb_idempotency_entry, parameter_hash),
