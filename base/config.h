@@ -99,6 +99,13 @@
 	INT(front_workers, "front.workers", 2, 1, 64, "nginx workers")                             \
 	INT(front_timeout_ms, "front.timeout_ms", 2000, 10, 60000,                                 \
 		"a request without a reply is answered unknown_outcome after this long")           \
+	INT(degrade_lag_ms, "degrade.lag_ms", 120000, 100, 86400000,                               \
+		"lists are off while a MySQL server is so far behind")                             \
+	INT(degrade_busy_per_s, "degrade.busy_per_s", 100, 1, 1000000000,                          \
+		"frames answered busy in a second: overload")                                      \
+	INT(degrade_step_s, "degrade.step_s", 5, 0, 3600,                                          \
+		"what presses lasts so long before one thing more is off")                         \
+	INT(degrade_calm_s, "degrade.calm_s", 30, 0, 3600, "and calm before one is on again")      \
 	TEXT(alarm_webhook, "alarm.webhook", "",                                                   \
 		"alarms are sent to this URL: https, or http on this machine; empty: log only")    \
 	TEXT(alarm_ca_file, "alarm.ca_file", "",                                                   \

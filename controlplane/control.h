@@ -16,6 +16,7 @@
 #include "controlplane/signature.h"
 
 struct hb_alarms;
+struct hb_degrade;
 
 struct hb_control {
 	const struct hb_config *config;
@@ -24,6 +25,7 @@ struct hb_control {
 	struct hb_reads *reads;
 	struct hb_jobs *jobs;
 	struct hb_alarms *alarms;
+	struct hb_degrade *degrade;
 	struct hb_persist_admin persist;
 	struct hb_signature_checker signatures;
 	struct hb_http_server *admin_server;
@@ -68,6 +70,10 @@ hb_http_handler hb_metrics_get;
 hb_http_handler hb_alarms_get;
 hb_http_handler hb_alarms_test;
 hb_http_handler hb_alarms_check_post;
+
+/* degrade.c */
+hb_http_handler hb_degrade_get;
+hb_http_handler hb_degrade_post;
 
 /* status.c */
 hb_http_handler hb_status_get;

@@ -73,6 +73,9 @@ put_dataplane(FILE *out, const struct hb_engine_view *view)
 		view->clock_stopped);
 	put_one(out, "hongbao_storage_level", "gauge",
 		"0 ok, 1 no new packets, 2 no grabs, 3 control only", view->storage_level);
+	put_one(out, "hongbao_degrade_level", "gauge",
+		"0 normal, 1 no lists, 2 no push either, 3 no new packets either",
+		view->degrade_level);
 	for (uint32_t i = 0; i < view->counter_count; i++) {
 		bool gauge = strstr(view->label[i].label, "(gauge)") != NULL;
 

@@ -255,6 +255,27 @@ clock_confirm(
 	hb_reply_park(lcore, owned, slot, NULL, 0);
 }
 
+/* Read by every lcore at its next turn; by others in the node segment. */
+static void
+degrade(struct hb_lcore *lcore, struct hb_owned *owned, uint32_t slot, const struct hb_frame *frame)
+{
+	const struct hb_frame_degrade *wanted = (const void *)frame;
+	struct hb_node *node = lcore->shared->node;
+	uint32_t before = atomic_exchange(&node->degrade_level, wanted->level);
+
+	/* whoever sees the level without its end sees at worst no end for a turn */
+	atomic_store(&node->degrade_until_s, wanted->until_s);
+	atomic_store(&node->degrade_by, wanted->by);
+	lcore->input.degrade_level = wanted->level;
+	if (before != wanted->level)
+		hb_log(HB_LOG_WARN, "degrade", "level=%s before=%s by=%s until_s=%lu",
+			hb_degrade_name(wanted->level), hb_degrade_name(before),
+			wanted->by == HB_DEGRADE_BY_OPERATOR ? "operator" : "measure",
+			wanted->until_s);
+	reply_begin(lcore, frame, HB_STATUS_OK);
+	hb_reply_park(lcore, owned, slot, NULL, 0);
+}
+
 static void
 audit_ask(
 	struct hb_lcore *lcore, struct hb_owned *owned, uint32_t slot, const struct hb_frame *frame)
@@ -317,6 +338,9 @@ hb_frame_handle(struct hb_lcore *lcore, uint32_t slot, const struct hb_frame *fr
 		return;
 	case HB_OP_CLOCK_CONFIRM:
 		clock_confirm(lcore, owned, slot, frame);
+		return;
+	case HB_OP_DEGRADE:
+		degrade(lcore, owned, slot, frame);
 		return;
 	case HB_OP_AUDIT:
 		audit_ask(lcore, owned, slot, frame);

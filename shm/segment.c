@@ -83,6 +83,9 @@ static const uint64_t layout[] = {
 	AT(hb_node, clock_stopped),
 	AT(hb_node, storage_level),
 	AT(hb_node, lcore_of_partition),
+	AT(hb_node, degrade_level),
+	AT(hb_node, degrade_by),
+	AT(hb_node, degrade_until_s),
 	AT(hb_node, label),
 	AT(hb_node, value),
 	HB_COUNTER_SLOTS, /* not how many are named: tools print what they do not know */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/node.h"
 #include "tests/engine/world.h"
 
 #define SENDER 1001
@@ -318,6 +319,22 @@ test_a_stopped_clock_and_a_full_journal_stop_money_but_not_answers(void **unused
 	w.input.clock_stopped = false;
 }
 
+static void
+test_a_degraded_node_makes_no_packets_but_grabs_go_on(void **unused)
+{
+	uint64_t packet, other;
+
+	(void)unused;
+	assert_int_equal(world_send(&w, SENDER, GROUP, 1000, 10, 0, &packet), HB_STATUS_OK);
+	w.input.degrade_level = HB_DEGRADE_NO_PUSH;
+	assert_int_equal(world_send(&w, SENDER, GROUP, 1000, 10, 0, &other), HB_STATUS_OK);
+	w.input.degrade_level = HB_DEGRADE_NO_NEW_PACKETS;
+	assert_int_equal(world_send(&w, SENDER, GROUP, 1000, 10, 0, &other), HB_STATUS_DEGRADED);
+	assert_int_equal(world_grab(&w, packet, 5, GROUP), HB_STATUS_OK);
+	w.input.degrade_level = HB_DEGRADE_NORMAL;
+	assert_int_equal(world_send(&w, SENDER, GROUP, 1000, 10, 0, &other), HB_STATUS_OK);
+}
+
 int
 main(void)
 {
@@ -336,6 +353,7 @@ main(void)
 		TEST(test_a_packet_of_thousands_is_drawn_piece_by_piece),
 		TEST(test_detail_pages_the_claims_and_hides_the_seed_while_open),
 		TEST(test_a_stopped_clock_and_a_full_journal_stop_money_but_not_answers),
+		TEST(test_a_degraded_node_makes_no_packets_but_grabs_go_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,6 +74,12 @@ static const struct hbctl_option restore_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option degrade_options[] = {
+	{"--for", "TIME", false,
+		"then automatic again: 90s, 15m, 1h, at most 1d; default: for ever"},
+	{NULL, NULL, false, NULL},
+};
+
 const struct hbctl_command hbctl_commands[] = {
 	{
 		.name = "status",
@@ -436,6 +442,20 @@ const struct hbctl_command hbctl_commands[] = {
 			"hbctl doctor\nhbctl doctor --json | jq '.checks[]|select(.state!=\"ok\")'",
 		.needs_node = false,
 		.run = hbctl_run_doctor,
+	},
+	{
+		.name = "degrade",
+		.arguments = "[LEVEL]",
+		.summary = "what the node leaves out to keep grabs alive; choose it",
+		.details =
+			"LEVEL is normal, no-lists, no-push (and no lists), no-new-packets (and\n"
+			"neither of them), or auto: control decides by storage, lag and overload.\n"
+			"An operator's level counts instead of the measured one. Grabs are never\n"
+			"off by a level. Without LEVEL the one in force is shown.",
+		.example = "hbctl degrade\nhbctl degrade no-lists --for 10m\nhbctl degrade auto",
+		.options = degrade_options,
+		.needs_node = true,
+		.run = hbctl_run_degrade,
 	},
 	{
 		.name = "alarms",

@@ -298,6 +298,7 @@ int hbctl_run_clock_confirm(struct hbctl *hbctl);
 int hbctl_run_clock_status(struct hbctl *hbctl);
 int hbctl_run_config(struct hbctl *hbctl);
 int hbctl_run_counters(struct hbctl *hbctl);
+int hbctl_run_degrade(struct hbctl *hbctl);
 int hbctl_run_doctor(struct hbctl *hbctl);
 int hbctl_run_help(struct hbctl *hbctl);
 int hbctl_run_job(struct hbctl *hbctl);
