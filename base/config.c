@@ -187,6 +187,10 @@ demand_text(const char *key, const char *text)
 		return demand_idle(text);
 	if (strcmp(key, "front.listen") == 0)
 		return demand_listen(text);
+	if (strcmp(key, "front.listen_frames") == 0 && text[0] != '\0')
+		return demand_listen(text);
+	if (strncmp(key, "front.tls_", 10) == 0 && text[0] != '\0')
+		return demand_directory(text);
 	if (strcmp(key, "alarm.webhook") == 0)
 		return demand_webhook(text);
 	return NULL;

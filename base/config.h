@@ -65,6 +65,8 @@
 	INT(packet_total_fen_max, "packet.total_fen_max", 20000000, 1, 2000000000, "fen")          \
 	INT(packet_count_max, "packet.count_max", 10000, 1, 100000, "shares of one packet")        \
 	INT(packet_lifetime_s_max, "packet.lifetime_s_max", 604800, 1, 2592000, "seconds")         \
+	INT(order_version, "order.version", 1, 1, 2,                                               \
+		"of the numbers of new orders: 1 with the time as a date, 2 with it as a number")  \
 	INT(journal_segment_mib, "journal.segment_mib", 64, 1, 1024, "size of a journal segment")  \
 	INT(journal_segments_ready, "journal.segments_ready", 4, 2, 64, "zeroed ahead of use")     \
 	INT(journal_keep_days, "journal.keep_days", 7, 1, 3650, "packed segments are kept")        \
@@ -106,6 +108,15 @@
 	INT(degrade_step_s, "degrade.step_s", 5, 0, 3600,                                          \
 		"what presses lasts so long before one thing more is off")                         \
 	INT(degrade_calm_s, "degrade.calm_s", 30, 0, 3600, "and calm before one is on again")      \
+	TEXT(front_listen_frames, "front.listen_frames", "127.0.0.1:7480",                         \
+		"address of the framed TCP front; empty: none")                                    \
+	TEXT(front_tls_certificate, "front.tls_certificate", "",                                   \
+		"file with the certificate chain of both fronts, PEM; empty: no TLS")              \
+	TEXT(front_tls_key, "front.tls_key", "", "file with the certificate's key, PEM")           \
+	INT(front_requests_per_user, "front.requests_per_user", 0, 0, 1000000,                     \
+		"HTTP requests of one user per second, and as many at once; 0: no limit")          \
+	INT(front_connections_per_address, "front.connections_per_address", 0, 0, 65535,           \
+		"connections of one address to each front; 0: no limit")                           \
 	TEXT(alarm_webhook, "alarm.webhook", "",                                                   \
 		"alarms are sent to this URL: https, or http on this machine; empty: log only")    \
 	TEXT(alarm_ca_file, "alarm.ca_file", "",                                                   \

@@ -22,7 +22,7 @@
 #define MYSQL_TIMEOUT_S 2
 #define NGINX_PROGRAM	"/usr/sbin/nginx"
 #define NGINX_CONFIG	"etc/nginx.conf"
-#define HTTP_MODULE	"bin/ngx_http_hb_module.so"
+#define MODULE_FILE	"bin/ngx_hb_module.so"
 
 extern char **environ;
 
@@ -286,7 +286,7 @@ write_test_config(struct hbctl_doctor *doctor, const char *folder)
 	}
 	if (in != NULL)
 		fclose(in);
-	hb_path(path, doctor->hbctl->config.node_directory, HTTP_MODULE);
+	hb_path(path, doctor->hbctl->config.node_directory, MODULE_FILE);
 	if (!any)
 		fprintf(out, "load_module %s;\n", path);
 	fprintf(out, "pid %s/pid;\nerror_log stderr;\nevents {}\n", folder);

@@ -238,6 +238,29 @@ struct hbctl_ledger_key {
 	const char *order_no; /* or NULL */
 };
 
+/* verb_look.c */
+
+/**
+ * A packet with all its claims: from the engine, or MySQL when the engine is down or has
+ * forgotten it.
+ * @return HBCTL_OK with *packet (the caller's), or the exit code of what was said
+ */
+int hbctl_packet_fetch(struct hbctl *hbctl, uint64_t id, json_t **packet);
+/** What MySQL has of an order. @param order_no a number that parses. @return as above */
+int hbctl_order_fetch(struct hbctl *hbctl, const char *order_no, json_t **order);
+
+/* packet_verify.c */
+
+/**
+ * Compare what a detail tells with what its seed gives.
+ * @param detail as hbctl packet --json prints it, or the HTTP API with all pages in one
+ * @return {"ok", "verdict": "match", "differs" or "not_revealed", …} (docs/hbctl.md), the
+ *         caller's; NULL with `error` when the detail is not whole
+ */
+json_t *hbctl_packet_verdict(const json_t *detail, char error[HBCTL_ERROR_BYTES]);
+/** One detail from the pages in a file. @return the caller's, or NULL with `error` */
+json_t *hbctl_packet_read_pages(FILE *file, const char *name, char error[HBCTL_ERROR_BYTES]);
+
 /* control_api.c */
 
 /**
@@ -312,6 +335,7 @@ int hbctl_run_mysql_rebuild(struct hbctl *hbctl);
 int hbctl_run_mysql_status(struct hbctl *hbctl);
 int hbctl_run_order(struct hbctl *hbctl);
 int hbctl_run_packet(struct hbctl *hbctl);
+int hbctl_run_packet_verify(struct hbctl *hbctl);
 int hbctl_run_restore(struct hbctl *hbctl);
 int hbctl_run_snapshot(struct hbctl *hbctl);
 int hbctl_run_snapshot_list(struct hbctl *hbctl);
