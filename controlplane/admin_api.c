@@ -83,6 +83,7 @@ const struct hb_http_route hb_admin_routes[] = {
 	{"GET", "/metrics", hb_metrics_get},
 	{"GET", "/jobs", get_jobs},
 	{"POST", "/jobs/{}/run", post_job_run},
+	{"POST", "/config/reload", hb_config_reload_post},
 	{"GET", "/degrade", hb_degrade_get},
 	{"POST", "/degrade", hb_degrade_post},
 	{"GET", "/alarms", hb_alarms_get},

@@ -110,12 +110,14 @@ load_keys(struct hb_business_keys **keys, char error[256])
 	return hb_business_keys_load(keys, path, error);
 }
 
-/* On SIGHUP: keys that cannot be read change nothing. */
+/* On SIGHUP: what cannot be read changes nothing. */
 static void
 reload_keys(void)
 {
 	struct hb_business_keys *keys = NULL;
 	char error[256] = "";
+
+	hb_reload_options(&control, NULL, error);
 
 	if (load_keys(&keys, error) != 0) {
 		hb_log(HB_LOG_ERROR, "keys_not_reloaded", "error=\"%s\"", error);

@@ -46,6 +46,9 @@ look_at_clocks(struct hb_lcore *lcore)
 	struct hb_shared *shared = lcore->shared;
 	uint64_t wall_ns = hb_wall_ns();
 
+	if (atomic_load_explicit(&shared->live_generation, memory_order_relaxed) !=
+		atomic_load_explicit(&lcore->live_seen, memory_order_relaxed))
+		hb_lcore_live_update(lcore);
 	lcore->mono_ns = hb_mono_ns();
 	lcore->wall_s = wall_ns / 1000000000;
 	if (hb_ledger_clock_look(&lcore->clock, wall_ns, hb_boot_ns()) == HB_CLOCK_JUMPED) {

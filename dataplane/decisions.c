@@ -231,7 +231,7 @@ token_take(
 	uint64_t bytes;
 
 	while (reply->count < HB_TOKENS_PER_REPLY_MAX && hb_token_asks_pop(&owned->asks, &ask))
-		hb_token_mint(&token[reply->count++], lcore->shared->engine.token_key,
+		hb_token_mint(&token[reply->count++], lcore->live.engine.token_keys.key[0],
 			hb_token_id_next(&owned->token_last_id, lcore->input.now_ns / 1000000),
 			&ask);
 	bytes = sizeof(*reply) + reply->count * sizeof(*token);
@@ -423,7 +423,7 @@ hb_evict_turn(struct hb_lcore *lcore, struct hb_owned *owned)
 	if (lcore->mono_ns < owned->evict_due_ns || input->storage_level >= HB_STORAGE_CONTROL_ONLY)
 		return false;
 	owned->evict_due_ns = lcore->mono_ns + HB_EVICT_INTERVAL_NS;
-	input->retention_ms = lcore->shared->retention_ms;
+	input->retention_ms = lcore->live.retention_ms;
 	input->applied_sequence = atomic_load_explicit(
 		&lcore->shared->journal->applied[owned->partition->number], memory_order_relaxed);
 	for (uint32_t i = 0; i < HB_EVICTS_PER_TURN && has_room(owned); i++) {
@@ -448,7 +448,7 @@ hb_mark_turn(struct hb_lcore *lcore, struct hb_owned *owned)
 
 	if (lcore->mono_ns < owned->mark_due_ns)
 		return false;
-	owned->mark_due_ns = lcore->mono_ns + lcore->shared->mark_interval_ns;
+	owned->mark_due_ns = lcore->mono_ns + lcore->live.mark_interval_ns;
 	if (owned->partition->head->core_sequence == owned->mark_sequence || !has_room(owned))
 		return false;
 	hb_decide_mark(owned->partition, input_for(lcore, true), &decision);

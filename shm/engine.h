@@ -19,7 +19,7 @@
 #include "shm/token.h"
 
 struct hb_engine_config {
-	uint8_t token_key[HB_TOKEN_KEY_BYTES];
+	struct hb_token_keys token_keys;
 	int64_t packet_total_fen_max;
 	uint32_t packet_count_max;
 	uint32_t packet_lifetime_s_max;

@@ -113,7 +113,9 @@ struct hb_node {
 	_Atomic uint32_t degrade_level;	  /* enum hb_degrade_level: what is off now */
 	_Atomic uint32_t degrade_by;	  /* enum hb_degrade_by */
 	_Atomic uint64_t degrade_until_s; /* Unix seconds; 0: until changed */
-	uint8_t reserved[64];
+	_Atomic uint32_t reloads;	  /* of keys and options that were complete */
+	_Atomic uint32_t reload_failures;
+	uint8_t reserved[56];
 	struct hb_counter_label label[HB_COUNTER_SLOTS];
 	_Alignas(128) _Atomic uint64_t value[HB_COUNTER_COLUMNS][HB_COUNTER_SLOTS];
 };

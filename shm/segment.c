@@ -86,6 +86,8 @@ static const uint64_t layout[] = {
 	AT(hb_node, degrade_level),
 	AT(hb_node, degrade_by),
 	AT(hb_node, degrade_until_s),
+	AT(hb_node, reloads),
+	AT(hb_node, reload_failures),
 	AT(hb_node, label),
 	AT(hb_node, value),
 	HB_COUNTER_SLOTS, /* not how many are named: tools print what they do not know */
