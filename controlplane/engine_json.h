@@ -22,6 +22,7 @@ union hb_any_frame {
 	struct hb_frame_account_open account_open;
 	struct hb_frame_order order;
 	struct hb_frame_order_load order_load;
+	struct hb_frame_degrade degrade;
 };
 
 union hb_any_reply {
