@@ -5,7 +5,9 @@
  */
 #include <errno.h>
 
+#include "controlplane/case_commands.h"
 #include "controlplane/engine_json.h"
+#include "controlplane/holds.h"
 #include "controlplane/old_packet.h"
 
 #define JOB_TIMEOUT_MS 60000
@@ -86,6 +88,13 @@ const struct hb_http_route hb_admin_routes[] = {
 	{"GET", "/accounts/{}", hb_account_get},
 	{"GET", "/packets/{}", hb_packet_get},
 	{"GET", "/orders/{}", get_order},
+	{"GET", "/holds", hb_hold_list},
+	{"GET", "/holds/{}", hb_hold_get},
+	{"GET", "/cases", hb_case_list},
+	{"POST", "/cases", hb_case_post},
+	{"GET", "/cases/{}", hb_case_get},
+	{"POST", "/cases/{}/approve", hb_case_approve},
+	{"POST", "/cases/{}/withdraw", hb_case_withdraw},
 	{"POST", "/mark", post_mark},
 	{"POST", "/clock/confirm", post_clock_confirm},
 	{"POST", "/audit", post_audit},

@@ -8,6 +8,7 @@
 #define HB_CONTROLPLANE_CONTROL_H
 
 #include "base/config.h"
+#include "controlplane/cases.h"
 #include "controlplane/engine_client.h"
 #include "controlplane/http_server.h"
 #include "controlplane/jobs.h"
@@ -21,6 +22,7 @@ struct hb_control {
 	struct hb_engine *engine;
 	struct hb_reads *reads;
 	struct hb_jobs *jobs;
+	struct hb_cases *cases; /* NULL: their file could not be read */
 	struct hb_persist_admin persist;
 	struct hb_signature_checker signatures;
 	struct hb_http_server *admin_server;
@@ -50,6 +52,13 @@ hb_http_handler hb_list_statement;
 hb_http_handler hb_list_packets_sent;
 hb_http_handler hb_list_packets_received;
 hb_http_handler hb_list_order_get;
+/** Answer that MySQL does not answer. */
+void hb_mysql_away(struct hb_http_reply *reply);
+/** A list of orders goes on before this one. */
+void hb_order_cursor_format(
+	char text[HB_HTTP_QUERY_VALUE_MAX + 1], const struct hb_order_row *row);
+/** Read what hb_order_cursor_format wrote; "": from the newest on. @return true when it is right */
+bool hb_order_cursor_read(const char *text, struct hb_read_parameters *out);
 /** An order by number; `account` 0: of anybody. */
 void hb_order_get(
 	const struct hb_http_request *request, struct hb_http_reply *reply, uint64_t account);

@@ -86,8 +86,7 @@ order_row(void *context, const void *data)
 	if (page_full(page))
 		return 0;
 	json_array_append_new(page->items, order_json(row));
-	snprintf(page->next, sizeof(page->next), "%llu.%.32s", (unsigned long long)row->at_ms,
-		row->order_no);
+	hb_order_cursor_format(page->next, row);
 	return 0;
 }
 
@@ -206,6 +205,20 @@ cursor_read(const struct list *list, const char *text, struct hb_read_parameters
 	return list->cursor(first, dot + 1, out);
 }
 
+bool
+hb_order_cursor_read(const char *text, struct hb_read_parameters *out)
+{
+	out->before = NEVER;
+	return !text[0] || cursor_read(&list_orders, text, out);
+}
+
+void
+hb_order_cursor_format(char text[HB_HTTP_QUERY_VALUE_MAX + 1], const struct hb_order_row *row)
+{
+	snprintf(text, HB_HTTP_QUERY_VALUE_MAX + 1, "%llu.%.32s", (unsigned long long)row->at_ms,
+		row->order_no);
+}
+
 static bool
 page_begin(struct page *page, const struct list *list, const struct hb_http_request *request,
 	struct hb_http_reply *reply)
@@ -240,8 +253,8 @@ page_begin(struct page *page, const struct list *list, const struct hb_http_requ
 	return true;
 }
 
-static void
-mysql_away(struct hb_http_reply *reply)
+void
+hb_mysql_away(struct hb_http_reply *reply)
 {
 	hb_http_error(reply, 503, "mysql_unavailable",
 		"lists and orders come from MySQL, which does not answer now; ask again later");
@@ -272,7 +285,7 @@ answer_list(
 		result = hb_read_query(read, list->query, hb_partition_of(page.account),
 			&page.parameters, &row, list->row, &page, error);
 	if (result != 0) {
-		mysql_away(reply);
+		hb_mysql_away(reply);
 		json_decref(page.items);
 	} else {
 		json = json_pack("{s:s,s:o,s:o,s:I}", "status", "ok", "items", page.items, "next",
@@ -370,7 +383,7 @@ hb_order_get(const struct hb_http_request *request, struct hb_http_reply *reply,
 		order_answer(read, order, account, reply);
 	} else {
 		json_decref(order);
-		mysql_away(reply);
+		hb_mysql_away(reply);
 	}
 	hb_read_end(read);
 }

@@ -123,6 +123,18 @@ reload_keys(void)
 	hb_signature_keys_swap(&control.signatures, keys);
 }
 
+/* Without them everything but the commands of operators works. */
+static void
+open_cases(void)
+{
+	char path[HB_PATH_MAX];
+	char error[256];
+
+	hb_path(path, config.node_directory, HB_PATH_CASES);
+	if (hb_cases_open(&control.cases, path, error) != 0)
+		hb_log(HB_LOG_ERROR, "cases_unavailable", "error=\"%s\"", error);
+}
+
 static int
 start(char error[256])
 {
@@ -148,6 +160,7 @@ start(char error[256])
 		result = hb_engine_start(&control.engine, path);
 	if (result != 0)
 		return result;
+	open_cases();
 	hb_jobs_register_all(&control);
 	result = hb_jobs_start(control.jobs);
 	return result != 0 ? result : serve(error);
@@ -161,6 +174,7 @@ stop(void)
 	hb_http_stop(control.admin_server);
 	hb_jobs_stop(control.jobs);
 	hb_engine_stop(control.engine);
+	hb_cases_close(control.cases);
 	hb_reads_destroy(control.reads);
 	hb_nonce_cache_destroy(control.signatures.nonces);
 	hb_signature_keys_swap(&control.signatures, NULL);
