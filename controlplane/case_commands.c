@@ -47,8 +47,8 @@ enum key_item {
 static const struct hb_choice verbs[] = {{"freeze", HB_CASE_FREEZE}, {"unfreeze", HB_CASE_UNFREEZE},
 	{"hold", HB_CASE_HOLD}, {"post", HB_CASE_POST}, {"void", HB_CASE_VOID},
 	{"adjust", HB_CASE_ADJUST}, {NULL, 0}};
-static const struct hb_choice hold_reasons[] = {{"withdrawal", HB_HOLD_WITHDRAWAL},
-	{"channel-refund", HB_HOLD_CHANNEL_REFUND}, {NULL, 0}};
+static const struct hb_choice hold_reasons[] = {
+	{"withdrawal", HB_HOLD_WITHDRAWAL}, {"channel-refund", HB_HOLD_CHANNEL_REFUND}, {NULL, 0}};
 static const struct hb_choice channels[] = {{"manual", HB_SYSTEM_CLEARING_MANUAL},
 	{"wechat", HB_SYSTEM_CLEARING_WECHAT}, {"alipay", HB_SYSTEM_CLEARING_ALIPAY},
 	{"99bill", HB_SYSTEM_CLEARING_99BILL}, {NULL, 0}};
@@ -147,8 +147,7 @@ take_step(struct hb_control *control, const struct hb_case *c, const struct hb_r
 	bool sending = state_after == HB_ORDER_SENDING;
 	union hb_any_frame frame;
 
-	hb_frame_begin(
-		&frame, HB_OP_ORDER_UPDATE, sizeof(frame.order_update), order->account, 0);
+	hb_frame_begin(&frame, HB_OP_ORDER_UPDATE, sizeof(frame.order_update), order->account, 0);
 	frame.order_update.order_stamp = order->head.order_stamp;
 	frame.order_update.operator_id = c->asker.uid;
 	frame.order_update.state_before = sending ? HB_ORDER_APPROVED : HB_ORDER_REQUESTED;
@@ -158,8 +157,8 @@ take_step(struct hb_control *control, const struct hb_case *c, const struct hb_r
 	frame.order_update.channel = sending ? c->channel : 0;
 	if (sending)
 		memcpy(frame.order_update.channel_reference, c->reference, sizeof(c->reference));
-	if (case_key(c, sending ? KEY_SENDING : KEY_APPROVED,
-		    frame.order_update.idempotency_key) != 0)
+	if (case_key(c, sending ? KEY_SENDING : KEY_APPROVED, frame.order_update.idempotency_key) !=
+		0)
 		return -EAGAIN;
 	return hb_engine_ask(control, &frame, answer);
 }
@@ -296,8 +295,7 @@ static bool
 has_hold(const struct hb_case *c, const union hb_any_reply *answer)
 {
 	return (c->verb == HB_CASE_HOLD || c->verb == HB_CASE_POST || c->verb == HB_CASE_VOID) &&
-	       answer->head.status == HB_STATUS_OK &&
-	       answer->head.length >= sizeof(answer->hold);
+	       answer->head.status == HB_STATUS_OK && answer->head.length >= sizeof(answer->hold);
 }
 
 /* Do what a case asks for and answer with the outcome. */
@@ -323,8 +321,8 @@ drive_and_answer(struct hb_control *control, struct hb_case *c, struct hb_http_r
 	}
 	json_object_set_new(json, "case", hb_case_json(c));
 	hb_log(HB_LOG_INFO, "case", "number=%" PRIu64 " verb=%s state=%s asker=%s checker=%s",
-		c->number, hb_case_verb_name(c->verb), hb_case_state_name(c->state),
-		c->asker.name, c->checker.name[0] ? c->checker.name : "-");
+		c->number, hb_case_verb_name(c->verb), hb_case_state_name(c->state), c->asker.name,
+		c->checker.name[0] ? c->checker.name : "-");
 	hb_http_json(reply, http, json);
 }
 
@@ -368,7 +366,7 @@ read_operator(struct hb_fields *fields, struct hb_operator *operator)
 	memset(operator, 0, sizeof(*operator));
 	hb_field_integer(fields, "operator_uid", 0, UINT32_MAX - 1, &uid);
 	read_text(fields, "operator_name", operator->name, HB_OPERATOR_NAME_MAX);
-	operator->uid = (uint32_t)uid;
+	operator->uid =(uint32_t) uid;
 	if (!hb_operator_name_valid(operator->name))
 		hb_fields_refuse(fields, "operator_name", "must be the name of a Unix user, 1..%d",
 			HB_OPERATOR_NAME_MAX);
@@ -464,7 +462,7 @@ has_store(const struct hb_control *control, struct hb_http_reply *reply)
 
 /* Only a person may stand for the two-operator rule. */
 static bool
-is_person(const struct hb_operator *operator, struct hb_http_reply *reply)
+is_person(const struct hb_operator *operator, struct hb_http_reply * reply)
 {
 	if (operator->uid != 0)
 		return true;
@@ -521,8 +519,8 @@ not_added(int result, struct hb_http_reply *reply)
 		hb_http_error(reply, 409, hb_status_name(HB_STATUS_CONFLICT), "%s",
 			hb_status_advice(HB_STATUS_CONFLICT));
 	else if (result == -ENOSPC)
-		hb_http_error(reply, 503, "cases_full", "there are %d cases, no more fit",
-			HB_CASES_MAX);
+		hb_http_error(
+			reply, 503, "cases_full", "there are %d cases, no more fit", HB_CASES_MAX);
 	else
 		hb_http_error(reply, 503, "cases_unavailable",
 			"the case could not be written to disk, so nothing was done");
@@ -580,8 +578,8 @@ hb_case_get(const struct hb_http_request *request, struct hb_http_reply *reply)
 	struct hb_case c;
 
 	if (find_case(request, &c, reply))
-		hb_http_json(
-			reply, 200, json_pack("{s:s,s:o}", "status", "ok", "case", hb_case_json(&c)));
+		hb_http_json(reply, 200,
+			json_pack("{s:s,s:o}", "status", "ok", "case", hb_case_json(&c)));
 }
 
 static void
@@ -685,8 +683,12 @@ enum {
 	LIMIT,
 	QUERY_COUNT
 };
-static const char *const query_names[] = {[ACCOUNT] = "account", [HOLD] = "hold",
-	[ORDER] = "order", [STATE] = "state", [BEFORE] = "before", [LIMIT] = "limit",
+static const char *const query_names[] = {[ACCOUNT] = "account",
+	[HOLD] = "hold",
+	[ORDER] = "order",
+	[STATE] = "state",
+	[BEFORE] = "before",
+	[LIMIT] = "limit",
 	[QUERY_COUNT] = NULL};
 
 static bool
@@ -701,8 +703,8 @@ read_state(const char *word, uint8_t *state)
 
 /* @return the name of the query parameter that is wrong, or NULL */
 static const char *
-read_filter(char values[][HB_HTTP_QUERY_VALUE_MAX + 1], struct hb_case_filter *filter,
-	uint64_t *limit)
+read_filter(
+	char values[][HB_HTTP_QUERY_VALUE_MAX + 1], struct hb_case_filter *filter, uint64_t *limit)
 {
 	struct hb_order_number number;
 

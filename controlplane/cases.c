@@ -26,8 +26,8 @@
 struct hb_cases {
 	pthread_mutex_t lock;
 	int fd;
-	off_t bytes; /* of whole lines */
-	bool broken; /* a torn line could not be taken back: nothing more is written */
+	off_t bytes;	      /* of whole lines */
+	bool broken;	      /* a torn line could not be taken back: nothing more is written */
 	struct hb_case *list; /* number - 1 is the index */
 	uint32_t count;
 	uint32_t room;
@@ -92,7 +92,7 @@ set_text(json_t *json, const char *name, const char *text)
 static json_t *
 operator_json(const struct hb_operator *operator)
 {
-	return json_pack("{s:I,s:s}", "uid", (json_int_t)operator->uid, "name", operator->name);
+	return json_pack("{s:I,s:s}", "uid", (json_int_t) operator->uid, "name", operator->name);
 }
 
 static void
@@ -198,7 +198,7 @@ get_operator(struct reading *r, const char *name, struct hb_operator *operator)
 	memset(operator, 0, sizeof(*operator));
 	if (!inner.json)
 		return;
-	operator->uid = (uint32_t)get_number(&inner, "uid", UINT32_MAX);
+	operator->uid =(uint32_t) get_number(&inner, "uid", UINT32_MAX);
 	get_text(&inner, "name", operator->name, sizeof(operator->name));
 	r->ok = r->ok && inner.ok && hb_operator_name_valid(operator->name);
 }
@@ -405,9 +405,8 @@ append(struct hb_cases *cases, const struct hb_case *c)
 static bool
 same_request(const struct hb_case *a, const struct hb_case *b)
 {
-	return a->verb == b->verb && a->channel == b->channel &&
-	       a->hold_reason == b->hold_reason && a->lifetime_s == b->lifetime_s &&
-	       a->account == b->account && a->to == b->to &&
+	return a->verb == b->verb && a->channel == b->channel && a->hold_reason == b->hold_reason &&
+	       a->lifetime_s == b->lifetime_s && a->account == b->account && a->to == b->to &&
 	       (a->verb == HB_CASE_HOLD || a->hold == b->hold) && a->amount_fen == b->amount_fen &&
 	       a->fee_fen == b->fee_fen && a->asker.uid == b->asker.uid &&
 	       strcmp(a->reference, b->reference) == 0 && strcmp(a->reason, b->reason) == 0;

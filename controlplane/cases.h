@@ -57,16 +57,16 @@ struct hb_case {
 	uint64_t salt;	 /* makes its idempotency key unlike those of any other history */
 
 	/* What is asked for; never changes. Fields that a verb does not need are zero. */
-	uint8_t verb;		/* enum hb_case_verb */
-	uint16_t channel;	/* POST: system account that pays out */
-	uint32_t hold_reason;	/* HOLD: enum hb_hold_reason */
-	uint32_t lifetime_s;	/* HOLD */
-	uint64_t account;	/* FREEZE, UNFREEZE, HOLD; ADJUST: who pays */
-	uint64_t to;		/* ADJUST */
-	uint64_t hold;		/* POST, VOID; the outcome of HOLD */
-	int64_t amount_fen;	/* HOLD, ADJUST */
-	int64_t fee_fen;	/* POST */
-	uint64_t expires_ms;	/* until when it may be approved; 0: needs no approval */
+	uint8_t verb;	      /* enum hb_case_verb */
+	uint16_t channel;     /* POST: system account that pays out */
+	uint32_t hold_reason; /* HOLD: enum hb_hold_reason */
+	uint32_t lifetime_s;  /* HOLD */
+	uint64_t account;     /* FREEZE, UNFREEZE, HOLD; ADJUST: who pays */
+	uint64_t to;	      /* ADJUST */
+	uint64_t hold;	      /* POST, VOID; the outcome of HOLD */
+	int64_t amount_fen;   /* HOLD, ADJUST */
+	int64_t fee_fen;      /* POST */
+	uint64_t expires_ms;  /* until when it may be approved; 0: needs no approval */
 	uint64_t asked_ms;
 	struct hb_operator asker;
 	char key[HB_IDEMPOTENCY_TEXT_MAX + 1]; /* of the request, "": none */
@@ -74,8 +74,8 @@ struct hb_case {
 	char reason[HB_CASE_REASON_BYTES_MAX + 1];
 
 	/* What became of it. */
-	uint8_t state;	       /* enum hb_case_state */
-	uint16_t outcome;      /* enum hb_status, when DONE or REFUSED */
+	uint8_t state;		    /* enum hb_case_state */
+	uint16_t outcome;	    /* enum hb_status, when DONE or REFUSED */
 	struct hb_operator checker; /* who approved or withdrew it; name "" while nobody did */
 	uint64_t approved_ms;
 	uint64_t over_ms; /* when the outcome was known */

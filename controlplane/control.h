@@ -55,8 +55,7 @@ hb_http_handler hb_list_order_get;
 /** Answer that MySQL does not answer. */
 void hb_mysql_away(struct hb_http_reply *reply);
 /** A list of orders goes on before this one. */
-void hb_order_cursor_format(
-	char text[HB_HTTP_QUERY_VALUE_MAX + 1], const struct hb_order_row *row);
+void hb_order_cursor_format(char text[HB_HTTP_QUERY_VALUE_MAX + 1], const struct hb_order_row *row);
 /** Read what hb_order_cursor_format wrote; "": from the newest on. @return true when it is right */
 bool hb_order_cursor_read(const char *text, struct hb_read_parameters *out);
 /** An order by number; `account` 0: of anybody. */

@@ -52,12 +52,11 @@ hb_hold_json(const struct hb_reply_hold *hold)
 
 	hb_packet_id_format(id, hold->head.id);
 	json = json_pack("{s:s,s:I,s:I,s:s,s:s,s:I,s:s,s:I,s:I,s:I}", "hold", id, "account",
-		(json_int_t)hold->account, "amount_fen", (json_int_t)hold->head.amount_fen,
-		"state", hb_hold_state_name(hold->state), "kind",
-		hb_hold_reason_name(hold->reason), "deadline_ms", (json_int_t)hold->deadline_ms,
-		"order_state", hb_order_state_name(hold->order_state), "day",
-		(json_int_t)hold->day, "day_count", (json_int_t)hold->day_count, "day_fen",
-		(json_int_t)hold->day_fen);
+		(json_int_t)hold->account, "amount_fen", (json_int_t)hold->head.amount_fen, "state",
+		hb_hold_state_name(hold->state), "kind", hb_hold_reason_name(hold->reason),
+		"deadline_ms", (json_int_t)hold->deadline_ms, "order_state",
+		hb_order_state_name(hold->order_state), "day", (json_int_t)hold->day, "day_count",
+		(json_int_t)hold->day_count, "day_fen", (json_int_t)hold->day_fen);
 	HB_ASSERT(json);
 	return json;
 }
@@ -75,12 +74,10 @@ hb_hold_get(const struct hb_http_request *request, struct hb_http_reply *reply)
 			"the hold id is not 16 hexadecimal digits in lower case beginning with 02");
 		return;
 	}
-	json = hb_outcome_json(
-		hb_hold_query(request->context, hold, &answer), &answer.head, &http);
+	json = hb_outcome_json(hb_hold_query(request->context, hold, &answer), &answer.head, &http);
 	if (!json)
 		json = json_pack("{s:s,s:o,s:I}", "status", "ok", "hold",
-			hb_hold_json(&answer.hold), "as_of_seq",
-			(json_int_t)answer.head.as_of_seq);
+			hb_hold_json(&answer.hold), "as_of_seq", (json_int_t)answer.head.as_of_seq);
 	hb_http_json(reply, http, json);
 }
 
@@ -195,14 +192,14 @@ hb_hold_list(const struct hb_http_request *request, struct hb_http_reply *reply)
 	shard = hb_partition_of(parameters.account);
 	result = hb_read_begin(control->reads, shard, 0, &read, error);
 	if (result == 0)
-		result = hb_read_query(read, HB_READ_HOLDS, shard, &parameters, &row, keep_row,
-			&found, error);
+		result = hb_read_query(
+			read, HB_READ_HOLDS, shard, &parameters, &row, keep_row, &found, error);
 	if (result == 0)
 		as_of_seq = hb_read_as_of_seq(read);
 	hb_read_end(read);
 	if (result != 0)
 		hb_mysql_away(reply);
 	else
-		hb_http_json(reply, 200,
-			list_json(control, &found, parameters.limit - 1, as_of_seq));
+		hb_http_json(
+			reply, 200, list_json(control, &found, parameters.limit - 1, as_of_seq));
 }

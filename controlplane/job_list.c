@@ -11,12 +11,12 @@
 #include "controlplane/engine_json.h"
 #include "shm/ids.h"
 
-#define MARK_INTERVAL_S	    3600 /* the dataplane marks what changed by itself */
-#define OVERDUE_INTERVAL_S  600
-#define OVERDUE_AFTER_S	    60	/* the engine closes packets itself; this late is too late */
-#define OVERDUE_PACKETS_MAX 256 /* re-driven by one run; the rest by the next */
-#define LAG_INTERVAL_S	    30
-#define LAG_RECORDS_MAX	    100000
+#define MARK_INTERVAL_S	      3600 /* the dataplane marks what changed by itself */
+#define OVERDUE_INTERVAL_S    600
+#define OVERDUE_AFTER_S	      60  /* the engine closes packets itself; this late is too late */
+#define OVERDUE_PACKETS_MAX   256 /* re-driven by one run; the rest by the next */
+#define LAG_INTERVAL_S	      30
+#define LAG_RECORDS_MAX	      100000
 #define UNFINISHED_INTERVAL_S 60
 
 /* ---- mark ---- */

@@ -211,7 +211,8 @@ static const struct hb_db_column claim_out[] = {
 	"left_fen, refunded_fen, share_count, left_count, created_ms, deadline_ms, order_no, "     \
 	"greeting, jseq FROM packet_NN "
 
-/* Business 21 is PACKET_GRAB, 11 and 40 are WITHDRAWAL and REFUND, which have holds; packet state 1 is OPEN: both are fixed for ever (shm/record.h). */
+/* Business 21 is PACKET_GRAB, 11 and 40 are WITHDRAWAL and REFUND, which have holds; packet state 1
+ * is OPEN: both are fixed for ever (shm/record.h). */
 static const struct query queries[HB_READ_QUERY_COUNT] = {
 	[HB_READ_POSITION] = {"SELECT seq, at_ns, (SELECT COUNT(*) FROM shard WHERE shard = "
 			      "CAST(SUBSTRING('_NN', 2) AS UNSIGNED)) FROM jpos",
