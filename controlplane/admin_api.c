@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "controlplane/case_commands.h"
+#include "controlplane/commands.h"
 #include "controlplane/engine_json.h"
 #include "controlplane/holds.h"
 #include "controlplane/old_packet.h"
@@ -80,12 +81,26 @@ get_order(const struct hb_http_request *request, struct hb_http_reply *reply)
 	hb_order_get(request, reply, 0);
 }
 
+static void
+post_accounts(const struct hb_http_request *request, struct hb_http_reply *reply)
+{
+	hb_command_run(&hb_command_account_open, "", request, reply);
+}
+
+static void
+post_credits(const struct hb_http_request *request, struct hb_http_reply *reply)
+{
+	hb_command_run(&hb_command_credit, "", request, reply);
+}
+
 const struct hb_http_route hb_admin_routes[] = {
 	{"GET", "/status", hb_status_get},
 	{"GET", "/metrics", hb_metrics_get},
 	{"GET", "/jobs", get_jobs},
 	{"POST", "/jobs/{}/run", post_job_run},
 	{"GET", "/accounts/{}", hb_account_get},
+	{"POST", "/accounts", post_accounts},
+	{"POST", "/credits", post_credits},
 	{"GET", "/packets/{}", hb_packet_get},
 	{"GET", "/orders/{}", get_order},
 	{"GET", "/holds", hb_hold_list},

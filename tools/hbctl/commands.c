@@ -114,6 +114,11 @@ static const struct hbctl_option hold_list_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option import_options[] = {
+	{"--dry-run", NULL, false, "read and check the file, send nothing"},
+	{NULL, NULL, false, NULL},
+};
+
 static const struct hbctl_option backup_options[] = {
 	{"--without-keys", NULL, false, "leave the secrets of key/ out"},
 	{"--with-ledger", NULL, false, "MySQL's rows too, though the journal is complete"},
@@ -336,6 +341,41 @@ const struct hbctl_command hbctl_commands[] = {
 		.options = cases_options,
 		.needs_node = true,
 		.run = hbctl_run_cases,
+	},
+	{
+		.name = "import accounts",
+		.arguments = "FILE",
+		.summary = "open the accounts of a CSV file",
+		.details =
+			"The first line names the columns: account, kind (user or enterprise; may\n"
+			"be left out). Quotes, commas, line ends and a byte order mark as in\n"
+			"RFC 4180. The whole file is checked first. Bad lines, and those that the\n"
+			"node refuses, go into FILE.errors.csv with the reason; corrected there,\n"
+			"that file can be imported. Interrupted anywhere, also by Ctrl-C, the "
+			"same\n"
+			"command goes on and does nothing twice. Exit 1 when a row is left over.",
+		.example = "hbctl import accounts users.csv --dry-run\n"
+			   "hbctl import accounts users.csv",
+		.options = import_options,
+		.needs_node = true,
+		.run = hbctl_run_import_accounts,
+	},
+	{
+		.name = "import credits",
+		.arguments = "FILE",
+		.summary = "book the credits of a CSV file",
+		.details =
+			"Columns: key, account, amount_fen, channel (manual; may be left out). "
+			"The\n"
+			"key is what makes a row safe to repeat: 1..56 characters, not twice in a\n"
+			"file and not for another row of another file. FILE.import keeps when the\n"
+			"file was begun: six days later it is refused, as the node forgets keys\n"
+			"after seven. The rest as in 'import accounts'.",
+		.example =
+			"hbctl import credits bonus.csv --dry-run\nhbctl import credits bonus.csv",
+		.options = import_options,
+		.needs_node = true,
+		.run = hbctl_run_import_credits,
 	},
 	{
 		.name = "packet",

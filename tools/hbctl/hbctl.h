@@ -335,6 +335,8 @@ int hbctl_run_hold_make(struct hbctl *hbctl);
 int hbctl_run_hold_post(struct hbctl *hbctl);
 int hbctl_run_hold_show(struct hbctl *hbctl);
 int hbctl_run_hold_void(struct hbctl *hbctl);
+int hbctl_run_import_accounts(struct hbctl *hbctl);
+int hbctl_run_import_credits(struct hbctl *hbctl);
 int hbctl_run_job(struct hbctl *hbctl);
 int hbctl_run_jobs(struct hbctl *hbctl);
 int hbctl_run_journal_dump(struct hbctl *hbctl);
