@@ -10,6 +10,7 @@
 #include "controlplane/engine_json.h"
 #include "controlplane/holds.h"
 #include "controlplane/old_packet.h"
+#include "controlplane/order_pages.h"
 
 #define JOB_TIMEOUT_MS 60000
 
@@ -102,6 +103,7 @@ const struct hb_http_route hb_admin_routes[] = {
 	{"POST", "/accounts", post_accounts},
 	{"POST", "/credits", post_credits},
 	{"GET", "/packets/{}", hb_packet_get},
+	{"GET", "/orders", hb_order_pages},
 	{"GET", "/orders/{}", get_order},
 	{"GET", "/holds", hb_hold_list},
 	{"GET", "/holds/{}", hb_hold_get},
@@ -132,6 +134,7 @@ const struct hb_http_route hb_front_routes[] = {
 	{"GET", "/business/v1/packets/{}", hb_business_packet_get},
 	{"POST", "/business/v1/tokens", hb_business_tokens},
 	{"GET", "/business/v1/tokens/asked", hb_business_tokens_asked},
+	{"GET", "/business/v1/orders", hb_business_orders},
 	{"GET", "/business/v1/orders/{}", hb_business_order_get},
 	{"GET", "/metrics", hb_metrics_get},
 	{NULL, NULL, NULL},

@@ -44,6 +44,7 @@ hb_http_handler hb_business_tokens_asked;
 hb_http_handler hb_business_account_get;
 hb_http_handler hb_business_packet_get;
 hb_http_handler hb_business_order_get;
+hb_http_handler hb_business_orders;
 hb_http_handler hb_admin_tokens;
 
 /* lists.c: for the user that the front verified. */
@@ -54,6 +55,8 @@ hb_http_handler hb_list_packets_received;
 hb_http_handler hb_list_order_get;
 /** Answer that MySQL does not answer. */
 void hb_mysql_away(struct hb_http_reply *reply);
+/** An order of MySQL as JSON. @return a new object */
+json_t *hb_order_row_json(const struct hb_order_row *row);
 /** A list of orders goes on before this one. */
 void hb_order_cursor_format(char text[HB_HTTP_QUERY_VALUE_MAX + 1], const struct hb_order_row *row);
 /** Read what hb_order_cursor_format wrote; "": from the newest on. @return true when it is right */

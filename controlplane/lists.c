@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "controlplane/engine_json.h"
 #include "controlplane/json_fields.h"
+#include "controlplane/order_pages.h"
 #include "shm/ids.h"
 
 #define LIMIT_DEFAULT 20
@@ -46,8 +47,8 @@ struct list {
 
 /* ---- rows ---- */
 
-static json_t *
-order_json(const struct hb_order_row *row)
+json_t *
+hb_order_row_json(const struct hb_order_row *row)
 {
 	char packet[HB_PACKET_ID_TEXT_BYTES];
 	json_t *json = json_pack("{s:s%,s:I,s:s,s:s,s:I,s:I,s:I}", "order_no", row->order_no,
@@ -85,7 +86,7 @@ order_row(void *context, const void *data)
 
 	if (page_full(page))
 		return 0;
-	json_array_append_new(page->items, order_json(row));
+	json_array_append_new(page->items, hb_order_row_json(row));
 	hb_order_cursor_format(page->next, row);
 	return 0;
 }
@@ -299,6 +300,13 @@ answer_list(
 void
 hb_list_orders(const struct hb_http_request *request, struct hb_http_reply *reply)
 {
+	uint64_t account;
+
+	if (strstr(request->query, "page")) { /* by number, not by cursor alone */
+		if (user_of(request, &account, reply))
+			hb_order_pages_of(request, reply, account);
+		return;
+	}
 	answer_list(&list_orders, request, reply);
 }
 
@@ -325,7 +333,7 @@ hb_list_packets_sent(const struct hb_http_request *request, struct hb_http_reply
 static int
 order_found(void *context, const void *row)
 {
-	*(json_t **)context = order_json(row);
+	*(json_t **)context = hb_order_row_json(row);
 	return 0;
 }
 

@@ -114,6 +114,14 @@ static const struct hbctl_option hold_list_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option orders_options[] = {
+	{"--account", "NUMBER", false, "of this account only"},
+	{"--page", "N", false, "from 1, the default"},
+	{"--page-size", "N", false, "1..100, default 20"},
+	{"--before", "CURSOR", false, "older than where an earlier page ended"},
+	{NULL, NULL, false, NULL},
+};
+
 static const struct hbctl_option import_options[] = {
 	{"--dry-run", NULL, false, "read and check the file, send nothing"},
 	{NULL, NULL, false, NULL},
@@ -404,6 +412,22 @@ const struct hbctl_command hbctl_commands[] = {
 		.options = order_options,
 		.needs_node = true,
 		.run = hbctl_run_order,
+	},
+	{
+		.name = "orders",
+		.arguments = "",
+		.summary = "orders of everybody or of one account, the newest first",
+		.details =
+			"From MySQL: all 16 tables merged, or the one of the account. Pages are "
+			"by\n"
+			"number as far as row 5000; behind it --before CURSOR, which every page\n"
+			"tells, goes on, and pages count from there. With the cursor of one "
+			"moment\n"
+			"pages stay the same while new orders come.",
+		.example = "hbctl orders --page 3 --page-size 50\nhbctl orders --account 1001",
+		.options = orders_options,
+		.needs_node = true,
+		.run = hbctl_run_orders,
 	},
 	{
 		.name = "check",

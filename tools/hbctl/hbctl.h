@@ -347,6 +347,7 @@ int hbctl_run_mysql_move_shard(struct hbctl *hbctl);
 int hbctl_run_mysql_rebuild(struct hbctl *hbctl);
 int hbctl_run_mysql_status(struct hbctl *hbctl);
 int hbctl_run_order(struct hbctl *hbctl);
+int hbctl_run_orders(struct hbctl *hbctl);
 int hbctl_run_packet(struct hbctl *hbctl);
 int hbctl_run_restore(struct hbctl *hbctl);
 int hbctl_run_snapshot(struct hbctl *hbctl);
