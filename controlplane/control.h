@@ -8,6 +8,7 @@
 #define HB_CONTROLPLANE_CONTROL_H
 
 #include "base/config.h"
+#include "controlplane/cases.h"
 #include "controlplane/engine_client.h"
 #include "controlplane/http_server.h"
 #include "controlplane/jobs.h"
@@ -26,6 +27,7 @@ struct hb_control {
 	struct hb_jobs *jobs;
 	struct hb_alarms *alarms;
 	struct hb_degrade *degrade;
+	struct hb_cases *cases; /* NULL: their file could not be read */
 	struct hb_persist_admin persist;
 	struct hb_signature_checker signatures;
 	struct hb_http_server *admin_server;
@@ -47,6 +49,7 @@ hb_http_handler hb_business_tokens_asked;
 hb_http_handler hb_business_account_get;
 hb_http_handler hb_business_packet_get;
 hb_http_handler hb_business_order_get;
+hb_http_handler hb_business_orders;
 hb_http_handler hb_admin_tokens;
 
 /* lists.c: for the user that the front verified. */
@@ -55,6 +58,14 @@ hb_http_handler hb_list_statement;
 hb_http_handler hb_list_packets_sent;
 hb_http_handler hb_list_packets_received;
 hb_http_handler hb_list_order_get;
+/** Answer that MySQL does not answer. */
+void hb_mysql_away(struct hb_http_reply *reply);
+/** An order of MySQL as JSON. @return a new object */
+json_t *hb_order_row_json(const struct hb_order_row *row);
+/** A list of orders goes on before this one. */
+void hb_order_cursor_format(char text[HB_HTTP_QUERY_VALUE_MAX + 1], const struct hb_order_row *row);
+/** Read what hb_order_cursor_format wrote; "": from the newest on. @return true when it is right */
+bool hb_order_cursor_read(const char *text, struct hb_read_parameters *out);
 /** An order by number; `account` 0: of anybody. */
 void hb_order_get(
 	const struct hb_http_request *request, struct hb_http_reply *reply, uint64_t account);

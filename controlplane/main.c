@@ -129,6 +129,18 @@ reload_keys(void)
 		hb_log(HB_LOG_ERROR, "alarm_keys_not_reloaded", "error=\"%s\"", error);
 }
 
+/* Without them everything but the commands of operators works. */
+static void
+open_cases(void)
+{
+	char path[HB_PATH_MAX];
+	char error[256];
+
+	hb_path(path, config.node_directory, HB_PATH_CASES);
+	if (hb_cases_open(&control.cases, path, error) != 0)
+		hb_log(HB_LOG_ERROR, "cases_unavailable", "error=\"%s\"", error);
+}
+
 static int
 start(char error[256])
 {
@@ -156,6 +168,7 @@ start(char error[256])
 		result = hb_engine_start(&control.engine, path);
 	if (result != 0)
 		return result;
+	open_cases();
 	hb_jobs_register_all(&control);
 	result = hb_jobs_start(control.jobs);
 	if (result == 0)
@@ -173,6 +186,7 @@ stop(void)
 	hb_jobs_stop(control.jobs);
 	hb_engine_stop(control.engine);
 	hb_degrade_destroy(control.degrade);
+	hb_cases_close(control.cases);
 	hb_reads_destroy(control.reads);
 	hb_nonce_cache_destroy(control.signatures.nonces);
 	hb_signature_keys_swap(&control.signatures, NULL);

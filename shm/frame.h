@@ -304,6 +304,7 @@ _Static_assert(sizeof(struct hb_frame_degrade) == 128, "DEGRADE frame");
 
 #define HB_REPLY_ALREADY 0x0001 /* the outcome was decided by an earlier request */
 #define HB_REPLY_MORE	 0x0002 /* there is more to read after this */
+#define HB_REPLY_BARRED	 0x0004 /* BALANCE: debits of the account are barred */
 
 struct hb_reply {
 	uint8_t version;
