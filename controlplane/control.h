@@ -15,12 +15,15 @@
 #include "controlplane/reads.h"
 #include "controlplane/signature.h"
 
+struct hb_alarms;
+
 struct hb_control {
 	const struct hb_config *config;
 	uint64_t started_ns; /* wall */
 	struct hb_engine *engine;
 	struct hb_reads *reads;
 	struct hb_jobs *jobs;
+	struct hb_alarms *alarms;
 	struct hb_persist_admin persist;
 	struct hb_signature_checker signatures;
 	struct hb_http_server *admin_server;
@@ -60,6 +63,11 @@ hb_http_handler hb_packet_get;
 
 /* metrics.c */
 hb_http_handler hb_metrics_get;
+
+/* alarms.c */
+hb_http_handler hb_alarms_get;
+hb_http_handler hb_alarms_test;
+hb_http_handler hb_alarms_check_post;
 
 /* status.c */
 hb_http_handler hb_status_get;

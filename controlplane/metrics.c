@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "controlplane/alarms.h"
 #include "controlplane/engine_json.h"
 #include "shm/node.h"
 
@@ -193,6 +194,26 @@ put_server(FILE *out, const char *socket, struct hb_http_server *server)
 }
 
 static void
+put_alarms(FILE *out, struct hb_alarms *alarms)
+{
+	struct hb_alarm_counts counts = {0};
+
+	hb_alarms_counts_read(alarms, &counts);
+	put_one(out, "hongbao_control_alarms_active", "gauge", "alarms that are raised",
+		counts.active);
+	put_one(out, "hongbao_control_alarm_changes_total", "counter",
+		"alarms raised or cleared, and tests", counts.changes);
+	put_one(out, "hongbao_control_alarms_sent_total", "counter",
+		"alarm messages that the webhook took", counts.webhook.sent);
+	put_one(out, "hongbao_control_alarms_failed_total", "counter",
+		"tries to send an alarm that failed", counts.webhook.failed);
+	put_one(out, "hongbao_control_alarms_dropped_total", "counter", "alarm messages given up",
+		counts.webhook.dropped);
+	put_one(out, "hongbao_control_alarms_waiting", "gauge",
+		"alarm messages that wait for the webhook", counts.webhook.waiting);
+}
+
+static void
 put_own(FILE *out, const struct hb_control *control, const struct hb_engine_view *view)
 {
 	put_help(out, "hongbao_control_http_replies_total", "HTTP replies of control", "counter");
@@ -214,6 +235,7 @@ put_own(FILE *out, const struct hb_control *control, const struct hb_engine_view
 		hb_reads_from_replicas(control->reads));
 	put_one(out, "hongbao_control_jobs_alarm", "gauge", "jobs in alarm",
 		hb_jobs_alarms(control->jobs));
+	put_alarms(out, control->alarms);
 }
 
 void

@@ -27,6 +27,7 @@
 #include <ngx_http.h>
 
 #include "front/events.h"
+#include "front/ngx_hb_ring.h"
 #include "front/ngx_http_hb_module.h"
 #include "shm/notices.h"
 
@@ -885,7 +886,7 @@ ngx_hb_events_tell_one(ngx_hb_events_stream_t *stream,
 
     if (hb_event_owns(notice, stream->listener.user)) {
         length = hb_event_text(own, notice, stream->listener.user,
-                               (uint32_t) ngx_http_hb_node());
+                               ngx_hb_node());
         ngx_hb_events_append(stream, own, length);
         return;
     }
@@ -1330,6 +1331,8 @@ ngx_hb_events(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     emcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hb_events_module);
     emcf->used = 1;
+
+    ngx_hb_get_conf(cf->cycle)->used = "hb_events";
 
     return NGX_CONF_OK;
 }

@@ -28,9 +28,4 @@ ngx_int_t ngx_http_hb_unauthorized(ngx_http_request_t *r, const char *why);
 ngx_int_t ngx_http_hb_refuse(ngx_http_request_t *r, ngx_uint_t http,
     const char *status, const char *message);
 
-/* hb_node */
-
-ngx_uint_t ngx_http_hb_node(void);
-
-
 #endif /* _NGX_HTTP_HB_MODULE_H_INCLUDED_ */

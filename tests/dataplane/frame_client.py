@@ -175,4 +175,5 @@ def main():
     expect("unknown", client.call(GRAB, packet + 1, grabber, group)[0], 10)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -238,6 +238,29 @@ struct hbctl_ledger_key {
 	const char *order_no; /* or NULL */
 };
 
+/* verb_look.c */
+
+/**
+ * A packet with all its claims: from the engine, or MySQL when the engine is down or has
+ * forgotten it.
+ * @return HBCTL_OK with *packet (the caller's), or the exit code of what was said
+ */
+int hbctl_packet_fetch(struct hbctl *hbctl, uint64_t id, json_t **packet);
+/** What MySQL has of an order. @param order_no a number that parses. @return as above */
+int hbctl_order_fetch(struct hbctl *hbctl, const char *order_no, json_t **order);
+
+/* packet_verify.c */
+
+/**
+ * Compare what a detail tells with what its seed gives.
+ * @param detail as hbctl packet --json prints it, or the HTTP API with all pages in one
+ * @return {"ok", "verdict": "match", "differs" or "not_revealed", …} (docs/hbctl.md), the
+ *         caller's; NULL with `error` when the detail is not whole
+ */
+json_t *hbctl_packet_verdict(const json_t *detail, char error[HBCTL_ERROR_BYTES]);
+/** One detail from the pages in a file. @return the caller's, or NULL with `error` */
+json_t *hbctl_packet_read_pages(FILE *file, const char *name, char error[HBCTL_ERROR_BYTES]);
+
 /* control_api.c */
 
 /**
@@ -249,6 +272,8 @@ struct hbctl_ledger_key {
  */
 json_t *hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path,
 	const char *body, int *status, char error[HBCTL_ERROR_BYTES]);
+/** An answer of control that is not what was hoped for: say so and free it. @return exit code */
+int hbctl_control_refused(struct hbctl *hbctl, json_t *answer, int status);
 /** GET of the front's /health. @return 0 when it answered 200, -EAGAIN something else, -EIO nothing
  */
 int hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
@@ -286,6 +311,8 @@ char *hbctl_key_file_read(const char *path, char error[HBCTL_ERROR_BYTES]);
 
 /* One function per verb. */
 int hbctl_run_account(struct hbctl *hbctl);
+int hbctl_run_alarms(struct hbctl *hbctl);
+int hbctl_run_alarms_test(struct hbctl *hbctl);
 int hbctl_run_applier_resume(struct hbctl *hbctl);
 int hbctl_run_backup(struct hbctl *hbctl);
 int hbctl_run_backup_verify(struct hbctl *hbctl);
@@ -307,6 +334,7 @@ int hbctl_run_mysql_rebuild(struct hbctl *hbctl);
 int hbctl_run_mysql_status(struct hbctl *hbctl);
 int hbctl_run_order(struct hbctl *hbctl);
 int hbctl_run_packet(struct hbctl *hbctl);
+int hbctl_run_packet_verify(struct hbctl *hbctl);
 int hbctl_run_restore(struct hbctl *hbctl);
 int hbctl_run_snapshot(struct hbctl *hbctl);
 int hbctl_run_snapshot_list(struct hbctl *hbctl);

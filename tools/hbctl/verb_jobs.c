@@ -11,18 +11,6 @@
 
 #define JOB_NAME_BYTES_MAX 64
 
-/* An answer of control that is not 200 .. 202. @return exit code of what was said */
-static int
-control_refused(struct hbctl *hbctl, json_t *answer, int status)
-{
-	const char *message = hbctl_json_text(answer, "message");
-	int result = hbctl_fail(hbctl, HBCTL_WRONG, "control: %s (HTTP %d)",
-		message[0] == '\0' ? hbctl_json_text(answer, "status") : message, status);
-
-	json_decref(answer);
-	return result;
-}
-
 static const char *
 job_state(const json_t *job)
 {
@@ -65,7 +53,7 @@ hbctl_run_jobs(struct hbctl *hbctl)
 	if (answer == NULL)
 		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
 	if (status != 200)
-		return control_refused(hbctl, answer, status);
+		return hbctl_control_refused(hbctl, answer, status);
 	if (hbctl->json) {
 		json_t *jobs = json_object_get(answer, "jobs");
 
@@ -111,7 +99,7 @@ hbctl_run_job(struct hbctl *hbctl)
 	if (answer == NULL)
 		return hbctl_fail(hbctl, HBCTL_UNREACHABLE, "%s", error);
 	if (status < 200 || status > 202)
-		return control_refused(hbctl, answer, status);
+		return hbctl_control_refused(hbctl, answer, status);
 	if (hbctl->json) {
 		if (!json_is_object(answer)) {
 			json_decref(answer);
