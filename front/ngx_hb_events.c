@@ -35,7 +35,8 @@
 #define NGX_HB_EVENTS_TURN          10      /* ms */
 #define NGX_HB_EVENTS_REATTACH      100     /* ms */
 #define NGX_HB_EVENTS_BEAT_TURN     250     /* ms */
-#define NGX_HB_EVENTS_NOTICES_MAX   4096    /* of one turn, for all */
+#define NGX_HB_EVENTS_NOTICES_MAX   32      /* told before queues are emptied */
+#define NGX_HB_EVENTS_BATCHES_MAX   128     /* of those in one turn */
 #define NGX_HB_EVENTS_CATCH_UP_MAX  16384   /* of one turn, of who came back */
 #define NGX_HB_EVENTS_RESYNC        10000   /* ms between two of one stream
                                                for unknown packets */
@@ -45,9 +46,11 @@
 #define NGX_HB_EVENTS_TEXT_MAX      256     /* of what is no notice */
 
 #define NGX_HB_EVENTS_HEARTBEAT     15000   /* ms */
-#define NGX_HB_EVENTS_QUEUE         16384   /* bytes */
-#define NGX_HB_EVENTS_QUEUE_MIN     4096
+#define NGX_HB_EVENTS_QUEUE         32768   /* bytes */
+#define NGX_HB_EVENTS_QUEUE_MIN     (NGX_HB_EVENTS_NOTICES_MAX                \
+                                     * HB_EVENT_TEXT_BYTES_MAX)
 #define NGX_HB_EVENTS_QUEUE_FIRST   1024    /* grows from there */
+#define NGX_HB_EVENTS_SEND_BUFFER   65536   /* of the kernel, for one client */
 #define NGX_HB_EVENTS_STREAMS       6000    /* of one worker */
 
 
@@ -62,6 +65,7 @@ typedef struct {
 
 typedef struct {
     ngx_queue_t                 queue;
+    ngx_queue_t                 ready;
     ngx_http_request_t         *request;
 
     uint64_t                    after;      /* told everything up to this key */
@@ -79,7 +83,7 @@ typedef struct {
     ngx_buf_t                   buf;
 
     unsigned                    catching:1;
-    unsigned                    waiting:1;  /* has data to be handed over */
+    unsigned                    queued:1;   /* in the worker's ready */
     unsigned                    slow:1;     /* its queue was full */
 
     struct hb_listener          listener;   /* the last: it has links */
@@ -100,6 +104,7 @@ typedef struct {
 
     struct hb_event_index      *index;
     ngx_queue_t                 streams;
+    ngx_queue_t                 ready;      /* something is to be done */
     ngx_uint_t                  count;
     ngx_uint_t                  catching;
 
@@ -122,9 +127,12 @@ static ngx_int_t ngx_hb_events_send_header(ngx_http_request_t *r);
 static void ngx_hb_events_place(ngx_hb_events_stream_t *stream);
 static ngx_uint_t ngx_hb_events_last_id(ngx_http_request_t *r, ngx_str_t *id);
 static void ngx_hb_events_cleanup(void *data);
+static void ngx_hb_events_leave(ngx_hb_events_stream_t *stream);
 
 static void ngx_hb_events_append(ngx_hb_events_stream_t *stream,
     const char *text, size_t length);
+static void ngx_hb_events_ready(ngx_hb_events_stream_t *stream);
+static void ngx_hb_events_flush(void);
 static void ngx_hb_events_print(ngx_hb_events_stream_t *stream,
     const char *format, ...);
 static void ngx_hb_events_resync(ngx_hb_events_stream_t *stream,
@@ -296,6 +304,7 @@ ngx_hb_events_handler(ngx_http_request_t *r)
 static ngx_int_t
 ngx_hb_events_open(ngx_http_request_t *r, const struct hb_identity *identity)
 {
+    int                      send_buffer;
     size_t                   size;
     ngx_int_t                rc;
     ngx_http_cleanup_t      *cln;
@@ -303,6 +312,7 @@ ngx_hb_events_open(ngx_http_request_t *r, const struct hb_identity *identity)
     ngx_hb_events_worker_t  *worker;
 
     worker = ngx_hb_events_worker;
+    send_buffer = NGX_HB_EVENTS_SEND_BUFFER;
 
     size = offsetof(ngx_hb_events_stream_t, listener)
            + hb_listener_bytes(identity->group_count);
@@ -332,6 +342,16 @@ ngx_hb_events_open(ngx_http_request_t *r, const struct hb_identity *identity)
 
     if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
         return rc;
+    }
+
+    /* what a client does not read must not pile up in the kernel either */
+
+    if (setsockopt(r->connection->fd, SOL_SOCKET, SO_SNDBUF,
+                   (const void *) &send_buffer, sizeof(int))
+        == -1)
+    {
+        ngx_connection_error(r->connection, ngx_socket_errno,
+                             "setsockopt(SO_SNDBUF) failed");
     }
 
     ngx_http_set_ctx(r, stream, ngx_http_hb_events_module);
@@ -470,22 +490,37 @@ ngx_hb_events_cleanup(void *data)
 {
     ngx_hb_events_stream_t  *stream = data;
 
-    ngx_hb_events_worker_t  *worker;
-
-    worker = ngx_hb_events_worker;
-
     if (stream->request != NULL) {
-        stream->request = NULL;
-        worker->count--;
-        worker->catching -= stream->catching;
-        ngx_queue_remove(&stream->queue);
-        hb_event_index_remove(&stream->listener);
+        ngx_hb_events_leave(stream);
     }
 
     ngx_free(stream->data);
     ngx_free(stream->flight);
     stream->data = NULL;
     stream->flight = NULL;
+}
+
+
+/* it is nobody's any more; what it handed to nginx stays */
+
+static void
+ngx_hb_events_leave(ngx_hb_events_stream_t *stream)
+{
+    ngx_hb_events_worker_t  *worker;
+
+    worker = ngx_hb_events_worker;
+
+    stream->request = NULL;
+    worker->count--;
+    worker->catching -= stream->catching;
+
+    if (stream->queued) {
+        ngx_queue_remove(&stream->ready);
+        stream->queued = 0;
+    }
+
+    ngx_queue_remove(&stream->queue);
+    hb_event_index_remove(&stream->listener);
 }
 
 
@@ -501,6 +536,8 @@ ngx_hb_events_append(ngx_hb_events_stream_t *stream, const char *text,
     if (stream->slow) {
         return;
     }
+
+    ngx_hb_events_ready(stream);
 
     max = ngx_hb_events_worker->conf->queue;
 
@@ -533,7 +570,48 @@ ngx_hb_events_append(ngx_hb_events_stream_t *stream, const char *text,
 
     ngx_memcpy(stream->data + stream->length, text, length);
     stream->length += length;
-    stream->waiting = 1;
+}
+
+
+static void
+ngx_hb_events_ready(ngx_hb_events_stream_t *stream)
+{
+    if (!stream->queued) {
+        ngx_queue_insert_tail(&ngx_hb_events_worker->ready, &stream->ready);
+        stream->queued = 1;
+    }
+}
+
+
+static void
+ngx_hb_events_flush(void)
+{
+    ngx_queue_t             *q;
+    ngx_connection_t        *c;
+    ngx_hb_events_stream_t  *stream;
+    ngx_hb_events_worker_t  *worker;
+
+    worker = ngx_hb_events_worker;
+
+    while (!ngx_queue_empty(&worker->ready)) {
+
+        q = ngx_queue_head(&worker->ready);
+        stream = ngx_queue_data(q, ngx_hb_events_stream_t, ready);
+
+        ngx_queue_remove(q);
+        stream->queued = 0;
+
+        if (stream->slow) {
+            ngx_log_error(NGX_LOG_NOTICE, worker->log, 0,
+                          "an event stream's client is too slow");
+            ngx_hb_events_finish(stream, "slow");
+            continue;
+        }
+
+        c = stream->request->connection;
+        ngx_hb_events_hand_over(stream);
+        ngx_http_run_posted_requests(c);
+    }
 }
 
 
@@ -609,7 +687,6 @@ ngx_hb_events_hand_over(ngx_hb_events_stream_t *stream)
     stream->data = NULL;
     stream->length = 0;
     stream->size = 0;
-    stream->waiting = 0;
 
     out.buf = b;
     out.next = NULL;
@@ -638,6 +715,10 @@ ngx_hb_events_output(ngx_hb_events_stream_t *stream, ngx_chain_t *in)
     if (stream->flight != NULL && ngx_buf_size(&stream->buf) == 0) {
         ngx_free(stream->flight);
         stream->flight = NULL;
+
+        if (stream->length) {
+            ngx_hb_events_ready(stream);
+        }
     }
 
     if (!r->buffered && !c->buffered) {
@@ -726,13 +807,9 @@ ngx_hb_events_finish(ngx_hb_events_stream_t *stream, const char *reason)
     out.buf = b;
     out.next = NULL;
 
-    /* no longer a stream; the cleanup frees what is being sent */
+    /* the cleanup frees what is being sent */
 
-    stream->request = NULL;
-    ngx_hb_events_worker->count--;
-    ngx_hb_events_worker->catching -= stream->catching;
-    ngx_queue_remove(&stream->queue);
-    hb_event_index_remove(&stream->listener);
+    ngx_hb_events_leave(stream);
 
     if (c->write->timer_set) {
         ngx_del_timer(c->write);
@@ -748,10 +825,7 @@ ngx_hb_events_finish(ngx_hb_events_stream_t *stream, const char *reason)
 static void
 ngx_hb_events_turn_handler(ngx_event_t *ev)
 {
-    ngx_uint_t               more;
-    ngx_queue_t             *q, *next;
-    ngx_connection_t        *c;
-    ngx_hb_events_stream_t  *stream;
+    ngx_uint_t               n, more;
     ngx_hb_events_worker_t  *worker;
 
     worker = ngx_hb_events_worker;
@@ -761,7 +835,12 @@ ngx_hb_events_turn_handler(ngx_event_t *ev)
         return;
     }
 
-    more = ngx_hb_events_follow();
+    more = 1;
+
+    for (n = 0; more && n < NGX_HB_EVENTS_BATCHES_MAX; n++) {
+        more = ngx_hb_events_follow();
+        ngx_hb_events_flush();
+    }
 
     if (worker->catching) {
         ngx_hb_events_catch_up();
@@ -772,22 +851,7 @@ ngx_hb_events_turn_handler(ngx_event_t *ev)
         ngx_hb_events_beat();
     }
 
-    for (q = ngx_queue_head(&worker->streams);
-         q != ngx_queue_sentinel(&worker->streams);
-         q = next)
-    {
-        next = ngx_queue_next(q);
-        stream = ngx_queue_data(q, ngx_hb_events_stream_t, queue);
-
-        if (stream->slow) {
-            ngx_hb_events_finish(stream, "slow");
-
-        } else if (stream->waiting && stream->flight == NULL) {
-            c = stream->request->connection;
-            ngx_hb_events_hand_over(stream);
-            ngx_http_run_posted_requests(c);
-        }
-    }
+    ngx_hb_events_flush();
 
     if (worker->count) {
         ngx_add_timer(ev, more ? 1 : NGX_HB_EVENTS_TURN);
@@ -795,7 +859,7 @@ ngx_hb_events_turn_handler(ngx_event_t *ev)
 }
 
 
-/* tell all what is new; true when there is more than a turn may tell */
+/* tell all what is new; true when there is more than is told at once */
 
 static ngx_uint_t
 ngx_hb_events_follow(void)
@@ -1177,6 +1241,7 @@ ngx_hb_events_received(struct hb_notices *ring)
 
     do {
         more = worker->count ? ngx_hb_events_follow() : 0;
+        ngx_hb_events_flush();
     } while (more);
 
     hb_notices_close(&worker->ring);
@@ -1313,7 +1378,7 @@ ngx_hb_events_init_main_conf(ngx_conf_t *cf, void *conf)
     }
 
     if (emcf->queue < NGX_HB_EVENTS_QUEUE_MIN) {
-        return "\"hb_events_queue\" must be at least 4k";
+        return "\"hb_events_queue\" must be at least 20k";
     }
 
     return NGX_CONF_OK;
@@ -1373,6 +1438,7 @@ ngx_hb_events_init_process(ngx_cycle_t *cycle)
     worker->beat_turn = ngx_current_msec;
 
     ngx_queue_init(&worker->streams);
+    ngx_queue_init(&worker->ready);
 
     /* debug logging of events looks at a connection's descriptor */
 
