@@ -157,15 +157,14 @@ struct text {
 	uint32_t length;
 };
 
-static void __attribute__((format(printf, 2, 3)))
-put(struct text *text, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) put(struct text *text, const char *format, ...)
 {
 	va_list arguments;
 	int n;
 
 	va_start(arguments, format);
-	n = vsnprintf(text->at + text->length, HB_EVENT_TEXT_BYTES_MAX - text->length, format,
-		arguments);
+	n = vsnprintf(
+		text->at + text->length, HB_EVENT_TEXT_BYTES_MAX - text->length, format, arguments);
 	va_end(arguments);
 	HB_ASSERT(n >= 0 && (uint32_t)n < HB_EVENT_TEXT_BYTES_MAX - text->length);
 	text->length += (uint32_t)n;
@@ -209,8 +208,8 @@ text_of_grab(struct text *text, const struct hb_notice *notice, uint64_t user, u
 {
 	put_packet(text, notice);
 	put(text,
-		",\"user\":%" PRIu64 ",\"amount_fen\":%" PRId64 ",\"share\":%u,\"left_fen\":%" PRId64
-		",\"left_count\":%u",
+		",\"user\":%" PRIu64 ",\"amount_fen\":%" PRId64
+		",\"share\":%u,\"left_fen\":%" PRId64 ",\"left_count\":%u",
 		notice->user, notice->amount_fen, notice->share, notice->left_fen, notice->count);
 	if (user == notice->user)
 		put_order_number(text, notice, HB_BUSINESS_PACKET_GRAB, user, node);
@@ -229,8 +228,8 @@ text_of_over(struct text *text, const struct hb_notice *notice, uint64_t user, u
 static void
 text_of_transfer(struct text *text, const struct hb_notice *notice, uint64_t user, uint32_t node)
 {
-	put(text, "{\"from\":%" PRIu64 ",\"to\":%" PRIu64 ",\"amount_fen\":%" PRId64, notice->sender,
-		notice->user, notice->amount_fen);
+	put(text, "{\"from\":%" PRIu64 ",\"to\":%" PRIu64 ",\"amount_fen\":%" PRId64,
+		notice->sender, notice->user, notice->amount_fen);
 	if (user == notice->sender)
 		put_order_number(text, notice, HB_BUSINESS_TRANSFER_OUT, user, node);
 	else if (user == notice->user)
@@ -299,8 +298,8 @@ hb_event_key(const struct hb_notice *notice)
 uint32_t
 hb_event_id_format(char text[HB_EVENT_ID_BYTES_MAX], uint64_t key)
 {
-	int n = snprintf(text, HB_EVENT_ID_BYTES_MAX, "%" PRIu64 "%s", key >> 1,
-		(key & 1) != 0 ? "" : ".0");
+	int n = snprintf(
+		text, HB_EVENT_ID_BYTES_MAX, "%" PRIu64 "%s", key >> 1, (key & 1) != 0 ? "" : ".0");
 
 	return (uint32_t)n;
 }

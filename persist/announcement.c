@@ -83,8 +83,7 @@ begin(const struct hb_record *record, uint64_t seq, enum hb_notice_kind kind, ui
 }
 
 static void
-set_origin(
-	const struct hb_packet_origins *origins, struct hb_notice *notice, uint64_t packet)
+set_origin(const struct hb_packet_origins *origins, struct hb_notice *notice, uint64_t packet)
 {
 	const struct origin *origin = slot_of(origins, packet);
 

@@ -18,7 +18,7 @@
 #include "persist/snapshot.h"
 
 #define WAIT_MS		1000
-#define PACE_NS		5000000	   /* between looks at the journal: many small frames are read at once */
+#define PACE_NS		5000000 /* between looks at the journal: many small frames are read at once */
 #define RETRY_NS	1000000000 /* after a journal that could not be read */
 #define THROUGH_RECORDS 1024	   /* while it catches up, readers are told this often */
 

@@ -100,8 +100,9 @@ hb_notices_listen(struct hb_persist *persist)
 		hb_listen_unix(&persist->config, HB_PATH_NOTICES_SOCKET, SOCK_SEQPACKET);
 	if (persist->notices_fd >= 0)
 		return 0;
-	hb_log(HB_LOG_ERROR, "notices_not_listening", "path=%s/" HB_PATH_NOTICES_SOCKET " error=\"%s\"",
-		persist->config.node_directory, strerror(-persist->notices_fd));
+	hb_log(HB_LOG_ERROR, "notices_not_listening",
+		"path=%s/" HB_PATH_NOTICES_SOCKET " error=\"%s\"", persist->config.node_directory,
+		strerror(-persist->notices_fd));
 	return persist->notices_fd;
 }
 

@@ -35,8 +35,8 @@ hb_notices_create(struct hb_notices *notices, uint64_t slots, uint64_t first_seq
 
 	HB_ASSERT(slots >= HB_NOTICE_SLOTS_MIN && (slots & (slots - 1)) == 0 && first_seq > 0);
 	memset(notices, 0, sizeof(*notices));
-	rc = hb_segment_create(&notices->segment, "hongbao-notices", HB_SEGMENT_NOTICES,
-		segment_bytes(slots));
+	rc = hb_segment_create(
+		&notices->segment, "hongbao-notices", HB_SEGMENT_NOTICES, segment_bytes(slots));
 	if (rc != 0)
 		return rc;
 	place(notices);
@@ -61,7 +61,7 @@ hb_notices_publish(struct hb_notices *notices, const struct hb_notice *notice)
 	memcpy(word, notice, sizeof(word));
 	atomic_store_explicit(&slot->stamp, 2 * notices->next + 1, memory_order_relaxed);
 	for (int i = 0; i < HB_NOTICE_WORDS; i++)
-		atomic_store_explicit(&slot->word[i], word[i], memory_order_release); /* N1 */
+		atomic_store_explicit(&slot->word[i], word[i], memory_order_release);	  /* N1 */
 	atomic_store_explicit(&slot->stamp, 2 * notices->next + 2, memory_order_release); /* N2 */
 	notices->next++;
 	atomic_store_explicit(&notices->head->head, notices->next, memory_order_release); /* N3 */
@@ -85,8 +85,7 @@ hb_notices_attach(struct hb_notices *notices, int fd, char error[160])
 	place(notices);
 	notices->slots = notices->head->slots;
 	notices->first_seq = notices->head->first_seq;
-	if (notices->slots >= HB_NOTICE_SLOTS_MIN &&
-		(notices->slots & (notices->slots - 1)) == 0 &&
+	if (notices->slots >= HB_NOTICE_SLOTS_MIN && (notices->slots & (notices->slots - 1)) == 0 &&
 		notices->slots <= notices->segment.bytes / sizeof(struct hb_notice_slot) &&
 		segment_bytes(notices->slots) <= notices->segment.bytes)
 		return 0;
@@ -302,7 +301,7 @@ hb_notices_refuse(int fd, int error, const char *why)
 	struct hb_notices_welcome welcome = make_welcome();
 
 	welcome.error = error;
-	snprintf(welcome.message, sizeof(welcome.message), "%.*s",
-		(int)sizeof(welcome.message) - 1, why);
+	snprintf(welcome.message, sizeof(welcome.message), "%.*s", (int)sizeof(welcome.message) - 1,
+		why);
 	(void)!send(fd, &welcome, sizeof(welcome), MSG_NOSIGNAL | MSG_DONTWAIT);
 }

@@ -6,8 +6,9 @@
  *
  * One segment: guard, hb_notice_head, then `slots` slots of 128 bytes, a power of two. Notice
  * number n, counted from 0, lies in slot n mod slots until n + slots overwrites it. Persist
- * writes; everybody else maps it read only (sealed) and keeps a cursor of its own, so a reader costs the
- * writer nothing and a slow one loses notices instead of holding anybody up: it is told so.
+ * writes; everybody else maps it read only (sealed) and keeps a cursor of its own, so a reader
+ * costs the writer nothing and a slow one loses notices instead of holding anybody up: it is told
+ * so.
  *
  * Notices are in journal order. Every one is named by the sequence of its record and a part: a
  * record that sells a packet out makes two. All notices with a sequence in

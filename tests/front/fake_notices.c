@@ -90,9 +90,8 @@ obey(const char *line)
 		for (uint64_t i = 0; i < a; i++)
 			publish_grab(seq + i, b, 700000 + i, c, 1);
 		hb_notices_through(&ring, seq + a - 1);
-	} else if (sscanf(line,
-			   "grab %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64, &seq,
-			   &a, &b, &c, &d) == 5) {
+	} else if (sscanf(line, "grab %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64,
+			   &seq, &a, &b, &c, &d) == 5) {
 		publish_grab(seq, a, b, c, (uint32_t)d);
 		hb_notices_through(&ring, seq);
 	} else if (sscanf(line, "credit %" SCNu64 " %" SCNu64, &seq, &a) == 2) {

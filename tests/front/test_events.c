@@ -179,8 +179,12 @@ two_events_of_one_record_have_two_ids_and_one_may_go_on_between_them(void **stat
 static void
 both_sides_of_a_transfer_hear_their_own_order(void **state)
 {
-	struct hb_notice notice = {.seq = 5, .kind = HB_NOTICE_TRANSFER, .sender = 10, .user = 11,
-		.amount_fen = 7, .order_stamp = 1};
+	struct hb_notice notice = {.seq = 5,
+		.kind = HB_NOTICE_TRANSFER,
+		.sender = 10,
+		.user = 11,
+		.amount_fen = 7,
+		.order_stamp = 1};
 	char text[HB_EVENT_TEXT_BYTES_MAX];
 	json_t *value;
 
@@ -332,7 +336,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_packet_concerns_sender_members_and_the_recipient),
-		cmocka_unit_test(a_grab_is_told_with_amounts_and_only_to_its_grabber_with_the_order),
+		cmocka_unit_test(
+			a_grab_is_told_with_amounts_and_only_to_its_grabber_with_the_order),
 		cmocka_unit_test(
 			two_events_of_one_record_have_two_ids_and_one_may_go_on_between_them),
 		cmocka_unit_test(both_sides_of_a_transfer_hear_their_own_order),

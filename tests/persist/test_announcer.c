@@ -158,7 +158,8 @@ expect(uint64_t number, uint8_t kind, uint64_t seq, uint8_t part, struct hb_noti
 static void
 expect_grab(uint64_t *number, uint64_t seq, const struct hb_record_grab *r)
 {
-	const struct hb_packet *packet = hb_packet_find(&w.state.partition[r->head.ring], r->packet);
+	const struct hb_packet *packet =
+		hb_packet_find(&w.state.partition[r->head.ring], r->packet);
 	struct hb_notice notice;
 
 	expect((*number)++, HB_NOTICE_GRAB, seq, 0, &notice);

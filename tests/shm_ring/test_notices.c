@@ -19,8 +19,8 @@
 
 #include "shm/notices.h"
 
-#define SLOTS	    64
-#define RACED	    100000
+#define SLOTS	     64
+#define RACED	     100000
 #define RACE_READERS 2
 
 /* A notice whose every word says which one it is. */
