@@ -101,9 +101,6 @@
 	INT(front_workers, "front.workers", 2, 1, 64, "nginx workers")                             \
 	INT(front_timeout_ms, "front.timeout_ms", 2000, 10, 60000,                                 \
 		"a request without a reply is answered unknown_outcome after this long")           \
-	INT(notices_events, "notices.events", 1048576, 1024, 16777216,                             \
-		"events kept for streams that come back, rounded up to a power of two, 128 bytes " \
-		"each, taken as they come; the default lasts 10 minutes at 1,700 events/s")        \
 	TEXT(front_listen_frames, "front.listen_frames", "127.0.0.1:7480",                         \
 		"address of the framed TCP front; empty: none")                                    \
 	TEXT(front_tls_certificate, "front.tls_certificate", "",                                   \
@@ -134,6 +131,9 @@
 		"hours until the journal's volume is full")                                        \
 	INT(alarm_forged_per_s, "alarm.forged_per_s", 100, 1, 100000000,                           \
 		"datagrams with a wrong MAC")                                                      \
+	INT(notices_events, "notices.events", 1048576, 1024, 16777216,                             \
+		"events kept for streams that come back, rounded up to a power of two, 128 bytes " \
+		"each, taken as they come; the default lasts 10 minutes at 1,700 events/s")        \
 	INT(log_debug, "log.debug", 0, 0, 1, "log debug events too")
 
 struct hb_config {

@@ -20,7 +20,7 @@
 #include "shm/notices.h"
 
 #define SLOTS	     64
-#define RACED	     100000
+#define RACED	     40000
 #define RACE_READERS 2
 
 /* A notice whose every word says which one it is. */
@@ -185,6 +185,8 @@ read_all(void *argument)
 			number = hb_notices_head(ring) - SLOTS + 4;
 		} else if (over) {
 			return NULL;
+		} else {
+			sched_yield();
 		}
 	}
 }
