@@ -78,21 +78,21 @@ class Persist:
 
 
 class Node(test_nginx.Node):
-    def __init__(self, module, fake, fake_notices):
-        super().__init__(module, fake, ())
+    def __init__(self, module, fake, fake_notices, sections=()):
+        super().__init__(module, fake, sections)
+        self.programs = module, fake, fake_notices
         path = self.directory / "socket/persist"
         path.mkdir()
         os.chmod(path, 0o755)
         self.persist = Persist(fake_notices, str(path / "notices.sock"))
-        wait_for("workers with notices", 5, lambda: self.attached() == WORKERS)
+        wait_for("workers with notices", 5, lambda: self.attached() >= WORKERS)
 
     @property
     def address(self):
         return "127.0.0.1", self.port
 
     def attached(self):
-        return self.log().count("attached to the notices") - \
-            self.log().count("not attached to the notices")
+        return len(re.findall(r": attached to the notices", self.log()))
 
     def reload(self, *replacements):
         """Change the configuration; return when its workers serve."""
@@ -101,15 +101,12 @@ class Node(test_nginx.Node):
             expect(old in text, "no", old, "in the configuration")
             text = text.replace(old, new)
         self.configuration.write_text(text)
-        before, said = set(self.workers()), self.log().count("] attached to the notices") + \
-            len(re.findall(r": attached to the notices", self.log()))
+        before = set(self.workers())
+        said = self.attached()
         self.nginx.send_signal(signal.SIGHUP)
         wait_for("new workers", 20, lambda: len(set(self.workers()) - before) >= WORKERS and
-                 len(re.findall(r": attached to the notices", self.log())) >= said + WORKERS)
+                 self.attached() >= said + WORKERS)
         return before
-
-    def bad_lines(self):
-        return [line for line in super().bad_lines()]
 
     def stop(self):
         self.persist.kill()
@@ -380,6 +377,28 @@ def the_ninth_stream_of_a_user_is_refused_until_one_ends(node):
         all_open(streams)
 
 
+def over_tls_and_http_2_a_stream_flows_and_ends(node):
+    other = Node(*node.programs, ("tls",))
+    try:
+        for protocol, name in (("--http1.1", "1.1"), ("--http2", "2")):
+            curl = subprocess.Popen(
+                ["curl", "-sS", "-N", protocol, "--cacert", str(other.directory / "key/chain.pem"),
+                 "-H", "Authorization: Bearer " + jwt(11, lifetime_s=3), "-w", "%{http_version}",
+                 f"https://127.0.0.1:{other.port}/v1/events"], stdout=subprocess.PIPE, text=True)
+            while not curl.stdout.readline().startswith("id: "):
+                pass
+            seqs = other.persist.grabs(300)
+            text = curl.stdout.read()
+            expect(curl.wait() == 0, "curl ended with", curl.returncode)
+            expect(re.findall("^id: (\\d+)$", text, re.M)[:300] == [str(seq) for seq in seqs],
+                   "not every event came:", text[:200])
+            expect(text.endswith('{"reason":"token_expired"}\n\n' + name), text[-100:])
+    finally:
+        other.stop()
+    expect(not other.bad_lines(), other.bad_lines()[:3])
+    other.remove()
+
+
 def a_worker_with_as_many_streams_as_it_may_says_so(node):
     node.reload(("hb_events_streams 6000", "hb_events_streams 5"))
     try:
@@ -489,6 +508,7 @@ TESTS = [
     a_client_that_does_not_read_is_let_go_and_hurts_nobody,
     a_stream_ends_with_its_token_and_refused_tokens_begin_none,
     the_ninth_stream_of_a_user_is_refused_until_one_ends,
+    over_tls_and_http_2_a_stream_flows_and_ends,
     a_worker_with_as_many_streams_as_it_may_says_so,
     over_reloads_every_member_hears_everything_once,
     idle_streams_cost_little_and_hurt_nobody,
