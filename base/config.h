@@ -138,6 +138,9 @@
 		"hours until the journal's volume is full")                                        \
 	INT(alarm_forged_per_s, "alarm.forged_per_s", 100, 1, 100000000,                           \
 		"datagrams with a wrong MAC")                                                      \
+	INT(notices_events, "notices.events", 1048576, 1024, 16777216,                             \
+		"events kept for streams that come back, rounded up to a power of two, 128 bytes " \
+		"each, taken as they come; the default lasts 10 minutes at 1,700 events/s")        \
 	INT(log_debug, "log.debug", 0, 0, 1, "log debug events too")
 
 /*

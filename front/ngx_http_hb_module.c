@@ -18,6 +18,7 @@
 
 #include "front/gateway.h"
 #include "front/ngx_hb_ring.h"
+#include "front/ngx_http_hb_module.h"
 
 
 typedef struct {
@@ -40,11 +41,7 @@ static ngx_int_t ngx_http_hb_start(ngx_http_request_t *r,
 static ngx_int_t ngx_http_hb_submit(ngx_http_request_t *r,
     ngx_http_hb_ctx_t *ctx, struct hb_frame *frame);
 static ngx_int_t ngx_http_hb_body(ngx_http_request_t *r, struct hb_text *body);
-static const struct hb_identity *ngx_http_hb_identity(ngx_http_request_t *r,
-    const char **why);
 static ngx_int_t ngx_http_hb_answer(ngx_http_request_t *r);
-static ngx_int_t ngx_http_hb_unauthorized(ngx_http_request_t *r,
-    const char *why);
 static ngx_int_t ngx_http_hb_add_header(ngx_http_request_t *r, ngx_str_t *key,
     ngx_str_t *value);
 static void ngx_http_hb_cleanup(void *data);
@@ -350,7 +347,7 @@ ngx_http_hb_body(ngx_http_request_t *r, struct hb_text *body)
 
 /* valid until the next call in this worker */
 
-static const struct hb_identity *
+const struct hb_identity *
 ngx_http_hb_identity(ngx_http_request_t *r, const char **why)
 {
     u_char            *p, *last;
@@ -442,7 +439,17 @@ ngx_http_hb_answer(ngx_http_request_t *r)
 }
 
 
-static ngx_int_t
+ngx_int_t
+ngx_http_hb_refuse(ngx_http_request_t *r, ngx_uint_t http, const char *status,
+    const char *message)
+{
+    hb_gateway_error(&ngx_http_hb_text, (int) http, status, message);
+
+    return ngx_http_hb_answer(r);
+}
+
+
+ngx_int_t
 ngx_http_hb_unauthorized(ngx_http_request_t *r, const char *why)
 {
     static ngx_str_t  authenticate = ngx_string("WWW-Authenticate");

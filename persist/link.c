@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "persist/persist.h"
 #include "persist/snapshot.h"
+#include "shm/notices.h"
 
 #define HELLO_TIMEOUT_MS 1000
 #define DESCRIPTORS_MAX	 (HB_LCORE_COUNT_MAX + 1)
@@ -90,6 +91,38 @@ hb_link_listen(struct hb_persist *persist)
 		" error=\"%s\" advice=\"the folder must exist and belong to this user\"",
 		persist->config.node_directory, strerror(-persist->listen_fd));
 	return persist->listen_fd;
+}
+
+int
+hb_notices_listen(struct hb_persist *persist)
+{
+	persist->notices_fd =
+		hb_listen_unix(&persist->config, HB_PATH_NOTICES_SOCKET, SOCK_SEQPACKET);
+	if (persist->notices_fd >= 0)
+		return 0;
+	hb_log(HB_LOG_ERROR, "notices_not_listening",
+		"path=%s/" HB_PATH_NOTICES_SOCKET " error=\"%s\"", persist->config.node_directory,
+		strerror(-persist->notices_fd));
+	return persist->notices_fd;
+}
+
+void
+hb_notices_accept(struct hb_persist *persist)
+{
+	int fd = accept4(persist->notices_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	if (!hb_peer_allowed(fd, persist->config.user_front, persist->config.user_control, NULL)) {
+		hb_notices_refuse(fd, EACCES,
+			"only the users of user.front and user.control may follow the notices");
+	} else if (persist->announcer == NULL) {
+		hb_notices_refuse(fd, ENOMEM, "persist keeps no notices; its log says why");
+	} else {
+		(void)hb_announcer_admit(persist->announcer, fd);
+		return;
+	}
+	close(fd);
 }
 
 /* ---- messages ---- */

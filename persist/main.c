@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/bits.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/notify.h"
@@ -202,6 +203,23 @@ start_appliers(void)
 		"error=\"%s\" effect=\"MySQL falls behind; the journal goes on\"", error);
 }
 
+static void
+start_announcer(void)
+{
+	struct hb_announcer_source source = {
+		.journal_directory = persist.journal_directory,
+		.commit = &persist.journal.commit,
+		.slots = hb_power_of_two_ceil((uint64_t)persist.config.notices_events),
+		.packets = hb_capacity_from_config(&persist.config).packets,
+	};
+	char error[HB_JOURNAL_ERROR_BYTES] = "";
+
+	memcpy(source.stream_id, persist.journal.superblock.stream_id, sizeof(source.stream_id));
+	if (hb_announcer_start(&persist.announcer, &source, error) != 0)
+		hb_log(HB_LOG_ERROR, "announcer_not_started",
+			"error=\"%s\" effect=\"there are no event streams\"", error);
+}
+
 /* Servers and shards must make sense before anything is written. */
 static bool
 map_is_sound(void)
@@ -257,7 +275,9 @@ start(void)
 	if (hb_pack_start(&persist.journal) != 0)
 		return 1;
 	start_appliers();
-	if (hb_admin_start(&persist) != 0 || hb_link_listen(&persist) != 0)
+	start_announcer();
+	if (hb_admin_start(&persist) != 0 || hb_notices_listen(&persist) != 0 ||
+		hb_link_listen(&persist) != 0)
 		return 1;
 	hb_log(HB_LOG_INFO, "ready", "node=%u epoch=%llu committed_seq=%llu", persist.journal.node,
 		(unsigned long long)persist.journal.epoch,
@@ -355,6 +375,8 @@ tick(struct snapshot_job *job, uint64_t *marked_ns)
 		snapshot_start(job, now_ns);
 	if (persist.attached && persist.applier != NULL)
 		tell_applied();
+	if (persist.announcer != NULL)
+		(void)hb_announcer_sweep(persist.announcer);
 	if (now_ns - *marked_ns >= UINT64_C(10000000000)) {
 		*marked_ns = now_ns;
 		atomic_store(&persist.journal.pack_mark, release_mark());
@@ -372,10 +394,11 @@ run(int signal_fd, struct snapshot_job *job)
 			{.fd = persist.listen_fd, .events = POLLIN},
 			{.fd = persist.link_fd, .events = POLLIN},
 			{.fd = persist.failed_fd, .events = POLLIN},
+			{.fd = persist.notices_fd, .events = POLLIN},
 		};
 		eventfd_t count;
 
-		if (poll(watched, 4, TICK_MS) < 0 && errno != EINTR)
+		if (poll(watched, 5, TICK_MS) < 0 && errno != EINTR)
 			return;
 		if (watched[0].revents != 0 && read_signals(signal_fd, job))
 			return;
@@ -388,6 +411,8 @@ run(int signal_fd, struct snapshot_job *job)
 		}
 		if (watched[1].revents != 0)
 			hb_link_accept(&persist);
+		if (watched[4].revents != 0)
+			hb_notices_accept(&persist);
 		tick(job, &marked_ns);
 	}
 }
@@ -400,6 +425,7 @@ stop(struct snapshot_job *job)
 		(unsigned long long)hb_committed_seq(&persist.journal.commit));
 	hb_link_close(&persist);
 	hb_applier_stop(persist.applier);
+	hb_announcer_stop(persist.announcer);
 	if (job->pid != 0) {
 		kill(job->pid, SIGTERM);
 		(void)waitpid(job->pid, NULL, 0);
@@ -427,7 +453,7 @@ main(int argc, char **argv)
 			argv[first]);
 		return EXIT_BAD_CONFIG;
 	}
-	persist.listen_fd = persist.link_fd = -1;
+	persist.listen_fd = persist.link_fd = persist.notices_fd = -1;
 	persist.started_ns = hb_wall_ns();
 	persist.failed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	signal_fd = open_signals();

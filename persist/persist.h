@@ -17,6 +17,7 @@
 
 #include "base/config.h"
 #include "base/paths.h"
+#include "persist/announcer.h"
 #include "persist/applier.h"
 #include "persist/journal.h"
 #include "persist/session.h"
@@ -29,6 +30,9 @@ struct hb_persist {
 	struct hb_journal journal;
 	struct hb_applier_source applier_source;
 	struct hb_applier *applier; /* NULL: could not be started */
+
+	struct hb_announcer *announcer; /* NULL: could not be started */
+	int notices_fd;			/* listens for readers of notices: main thread */
 
 	/* link: main thread */
 	int listen_fd;
@@ -62,6 +66,11 @@ void hb_link_accept(struct hb_persist *persist);
 void hb_link_hang_up(struct hb_persist *persist);
 /** Stop: end the writer after its write; rings stay with a living dataplane. */
 void hb_link_close(struct hb_persist *persist);
+
+/** Listen for readers of notices. @return 0 or -errno, logged */
+int hb_notices_listen(struct hb_persist *persist);
+/** A connection waits on notices_fd: give it the ring, or say why not. */
+void hb_notices_accept(struct hb_persist *persist);
 
 /* ---- admin.c ---- */
 

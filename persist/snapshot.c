@@ -371,6 +371,49 @@ hb_snapshot_load_newest(const char *directory, uint64_t limit, const uint8_t str
 	return 0;
 }
 
+static int
+visit_sections(int fd, void (*visit)(void *visitor, const struct hb_packet *packet), void *visitor)
+{
+	struct stream stream = {.fd = -1};
+	int rc = stream_open(&stream, fd);
+
+	stream.offset = sizeof(struct hb_snapshot_header);
+	for (uint32_t i = 0; rc == 0 && i < HB_PARTITION_COUNT; i++) {
+		struct hb_snapshot_section section;
+		uint64_t begin = stream.offset + sizeof(section);
+
+		rc = begin_reading(&stream, i, &section);
+		if (rc == 0)
+			rc = hb_state_visit_packets(read_bytes, &stream, visit, visitor);
+		stream.offset = begin + section.length;
+	}
+	stream_close(&stream);
+	return rc;
+}
+
+int
+hb_snapshot_visit_packets(const char *directory, uint64_t seq, const uint8_t stream_id[16],
+	void (*visit)(void *visitor, const struct hb_packet *packet), void *visitor,
+	char error[HB_JOURNAL_ERROR_BYTES])
+{
+	struct hb_snapshot_header header;
+	char path[HB_PATH_MAX];
+	int fd, rc;
+
+	snapshot_path(path, directory, seq, "");
+	rc = hb_snapshot_verify(path, stream_id, &header, error);
+	if (rc != 0)
+		return rc;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	rc = fd < 0 ? -errno : visit_sections(fd, visit, visitor);
+	if (rc != 0)
+		snprintf(error, HB_JOURNAL_ERROR_BYTES, "snapshot %.300s cannot be read: %s", path,
+			strerror(-rc));
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 /* ---- writing ---- */
 
 static int

@@ -54,6 +54,14 @@ int hb_snapshot_load_newest(const char *directory, uint64_t limit, const uint8_t
 	struct hb_state *state, struct hb_snapshot_header *header,
 	char error[HB_JOURNAL_ERROR_BYTES]);
 
+/**
+ * Look at every packet of a snapshot, after verifying the file. Needs no state.
+ * @return 0 or -errno with `error`
+ */
+int hb_snapshot_visit_packets(const char *directory, uint64_t seq, const uint8_t stream_id[16],
+	void (*visit)(void *visitor, const struct hb_packet *packet), void *visitor,
+	char error[HB_JOURNAL_ERROR_BYTES]);
+
 /** Write a snapshot of a state at header->seq; fills in the rest of the header. Verifies it. */
 int hb_snapshot_write(const char *directory, const struct hb_state *state,
 	struct hb_snapshot_header *header, char error[HB_JOURNAL_ERROR_BYTES]);

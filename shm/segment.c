@@ -21,6 +21,7 @@
 #include "shm/frame.h"
 #include "shm/link.h"
 #include "shm/node.h"
+#include "shm/notices.h"
 #include "shm/record.h"
 #include "shm/ring.h"
 #include "shm/state.h"
@@ -257,6 +258,32 @@ static const uint64_t layout[] = {
 	SIZE(hb_reply_hold),
 	HB_FRAME_VERSION,
 	HB_OP_COUNT,
+	/* notice segment */
+	SIZE(hb_notice),
+	AT(hb_notice, seq),
+	AT(hb_notice, part),
+	AT(hb_notice, kind),
+	AT(hb_notice, flags),
+	AT(hb_notice, allocator),
+	AT(hb_notice, count),
+	AT(hb_notice, packet),
+	AT(hb_notice, sender),
+	AT(hb_notice, user),
+	AT(hb_notice, group),
+	AT(hb_notice, recipient),
+	AT(hb_notice, amount_fen),
+	AT(hb_notice, left_fen),
+	AT(hb_notice, order_stamp),
+	AT(hb_notice, time_ms),
+	AT(hb_notice, deadline_ms),
+	AT(hb_notice, share),
+	SIZE(hb_notice_slot),
+	SIZE(hb_notice_head),
+	AT(hb_notice_head, slots),
+	AT(hb_notice_head, first_seq),
+	AT(hb_notice_head, head),
+	AT(hb_notice_head, through_seq),
+	HB_NOTICE_SLOTS_OFFSET,
 };
 
 uint64_t

@@ -28,6 +28,7 @@ enum hb_segment_kind {
 	HB_SEGMENT_JOURNAL = 2, /* journal rings: dataplane -> persist */
 	HB_SEGMENT_CLIENT = 3,	/* request and reply rings of one client */
 	HB_SEGMENT_NODE = 4,	/* dataplane's counters and sleep flags, others read */
+	HB_SEGMENT_NOTICES = 5, /* what was committed, persist -> whoever follows */
 };
 
 struct hb_segment_guard {

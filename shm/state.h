@@ -269,5 +269,11 @@ struct hb_idempotency_entry *hb_idempotency_find(
 typedef int hb_state_io_fn(void *context, void *bytes, size_t length);
 int hb_state_save(const struct hb_partition *p, hb_state_io_fn *write, void *context);
 int hb_state_load(struct hb_partition *p, hb_state_io_fn *read, void *context);
+/**
+ * Read what hb_state_save wrote as far as its packets, and look at each; without a state.
+ * @return 0, the read callback's error or -EPROTO
+ */
+int hb_state_visit_packets(hb_state_io_fn *read, void *context,
+	void (*visit)(void *visitor, const struct hb_packet *packet), void *visitor);
 
 #endif

@@ -252,3 +252,46 @@ hb_state_load(struct hb_partition *p, hb_state_io_fn *read, void *context)
 	*p->head = head;
 	return 0;
 }
+
+static void
+skip(struct stream *s, uint64_t length)
+{
+	uint8_t bytes[1024];
+
+	while (length > 0 && s->error == 0) {
+		size_t step = length < sizeof(bytes) ? (size_t)length : sizeof(bytes);
+
+		move(s, bytes, step);
+		length -= step;
+	}
+}
+
+int
+hb_state_visit_packets(hb_state_io_fn *read, void *context,
+	void (*visit)(void *visitor, const struct hb_packet *packet), void *visitor)
+{
+	struct stream s = {.move = read, .context = context};
+	struct hb_partition_head head;
+	uint64_t count;
+
+	move(&s, &head, sizeof(head));
+	if (s.error != 0)
+		return s.error;
+	count = read_count(&s, head.account_count, UINT64_MAX);
+	for (uint64_t n = 0; n < count && s.error == 0; n++)
+		skip(&s, sizeof(struct hb_account));
+	count = read_count(&s, head.packet_count, UINT64_MAX);
+	for (uint64_t n = 0; n < count && s.error == 0; n++) {
+		struct hb_packet packet;
+
+		move(&s, &packet, sizeof(packet));
+		if (s.error != 0)
+			break;
+		if (packet.count > HB_PACKET_COUNT_MAX ||
+			packet.greeting_length > HB_GREETING_BYTES_MAX)
+			return -EPROTO;
+		visit(visitor, &packet);
+		skip(&s, packet.count * sizeof(struct hb_claim) + packet.greeting_length);
+	}
+	return s.error;
+}

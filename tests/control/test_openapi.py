@@ -8,6 +8,7 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Answered by the front itself: front/gateway.c.
 FRONT_PACKET = {("GET", "/v1/packets/{}"), ("POST", "/v1/packets/{}/grab")}
+FRONT_EVENTS = {("GET", "/v1/events")}  # front/ngx_hb_events.c
 
 
 def read(path):
@@ -20,7 +21,7 @@ def routes_of_programs():
     front = [(method, path) for path, method in
              re.findall(r'\{"(/[^"]+)", HB_METHOD_(GET|POST), HB_ROUTE_', read("front/gateway.c"))]
     assert len(control) > 20 and len(front) >= 4, "the route tables have another form now"
-    return set(control) | set(front) | FRONT_PACKET
+    return set(control) | set(front) | FRONT_PACKET | FRONT_EVENTS
 
 
 def routes_of_page(page):

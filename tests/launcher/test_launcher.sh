@@ -167,7 +167,7 @@ no_name_is_left_open_in_the_nginx_configuration() {
     grep -q 'listen 127.0.0.1:8080' "$NODE/etc/nginx.conf"
     grep -q 'listen 127.0.0.1:7480 reuseport' "$NODE/etc/nginx.conf"
     refute grep -q '@[A-Z_]*@' "$NODE/etc/nginx.conf"
-    refute grep -Eq 'ssl|limit_req|limit_conn|# [][]' "$NODE/etc/nginx.conf"
+    refute grep -Eq 'ssl|limit_req|per_address|# [][]' "$NODE/etc/nginx.conf"
 }
 
 what_is_configured_is_in_the_nginx_configuration() {

@@ -10,6 +10,7 @@
 #include "shm/client.h"
 #include "shm/link.h"
 #include "shm/node.h"
+#include "shm/notices.h"
 #include "shm/ring.h"
 #include "shm/segment.h"
 #include "shm/state.h"
@@ -46,6 +47,8 @@ static const struct line {
 	CONSTANT(HB_JOURNAL_RING_BYTES),
 	CONSTANT(HB_COUNTER_SLOTS),
 	CONSTANT(HB_COUNTER_COLUMNS),
+	CONSTANT(HB_NOTICE_SLOTS_OFFSET),
+	CONSTANT(HB_NOTICE_SLOTS_MIN),
 	CONSTANT(HBI_ARENA_CLASSES),
 	STRUCT(hb_segment_guard),
 	FIELD(hb_segment_guard, magic),
@@ -102,6 +105,34 @@ static const struct line {
 	FIELD(hb_counter_label, label),
 	FIELD(hb_counter_label, unit),
 	FIELD(hb_counter_label, kind),
+	STRUCT(hb_notice_head),
+	FIELD(hb_notice_head, slots),
+	FIELD(hb_notice_head, first_seq),
+	FIELD(hb_notice_head, head),
+	FIELD(hb_notice_head, through_seq),
+	STRUCT(hb_notice_slot),
+	FIELD(hb_notice_slot, stamp),
+	FIELD(hb_notice_slot, word),
+	STRUCT(hb_notice),
+	FIELD(hb_notice, seq),
+	FIELD(hb_notice, part),
+	FIELD(hb_notice, kind),
+	FIELD(hb_notice, flags),
+	FIELD(hb_notice, allocator),
+	FIELD(hb_notice, count),
+	FIELD(hb_notice, packet),
+	FIELD(hb_notice, sender),
+	FIELD(hb_notice, user),
+	FIELD(hb_notice, group),
+	FIELD(hb_notice, recipient),
+	FIELD(hb_notice, amount_fen),
+	FIELD(hb_notice, left_fen),
+	FIELD(hb_notice, order_stamp),
+	FIELD(hb_notice, time_ms),
+	FIELD(hb_notice, deadline_ms),
+	FIELD(hb_notice, share),
+	FIELD(hb_notice, reserved0),
+	FIELD(hb_notice, reserved),
 	STRUCT(hb_state_head),
 	FIELD(hb_state_head, capacity),
 	FIELD(hb_state_head, node),
