@@ -3,11 +3,13 @@
 hongbao-persist, writes down what every write covers and what every sync made durable. Here all
 processes that could still write are killed, and some of what no sync had covered is taken back:
 sector by sector kept, lost or torn; of changed names a first part is kept."""
+import json
 import os
 import random
 import shutil
 import signal
 import struct
+import sys
 
 from lib import NODES, ROOT, children, expect, started, wait_for
 
@@ -67,62 +69,27 @@ class Log:
             self.sectors.pop((inode, number), None)
 
 
-class Power:
-    """A node whose journal can lose power. Made before the node is started."""
+class Loss:
+    """The log of one journal directory, and what is taken back by it."""
 
-    def __init__(self, node):
-        expect(os.path.exists(LIBRARY), LIBRARY, "is not built: ./hongbao build")
-        self.node = node
-        self.directory = os.path.join(NODES, "power-%s-%d" % (node.name, os.getpid()))
-        self.library = os.path.join(self.directory, "power_loss.so")
-        os.makedirs(self.directory, exist_ok=True)
-        os.chmod(self.directory, 0o777)
-        shutil.copy(LIBRARY, self.library)
-        os.chmod(self.library, 0o755)
-        self.set_sync(True)
+    def __init__(self, directory, journal):
+        self.directory = directory
+        self.journal = journal
         self.counts = dict.fromkeys(("losses", "sectors_pending", "sectors_lost", "sectors_torn",
                                      "sectors_kept", "names_pending", "names_lost"), 0)
-
-    def set_sync(self, works):
-        """For processes started from now on. Not: a persist whose syncs were taken out."""
-        os.environ.update({"LD_PRELOAD": self.library, "HB_POWER_LOG": self.directory,
-                           "HB_POWER_JOURNAL": self.node.path("journal"),
-                           "HB_POWER_SYNC": "yes" if works else "no"})
-
-    def close(self):
-        for name in ("LD_PRELOAD", "HB_POWER_LOG", "HB_POWER_JOURNAL", "HB_POWER_SYNC"):
-            os.environ.pop(name, None)
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def kill(self):
-        """Everything that writes the journal, and the memory of what it had told."""
-        victims = []
-        for name in random.sample(("persist", "dataplane"), 2):
-            for pid in self.node.pids(name):
-                below = children(pid) if name == "persist" else []
-                victims += [(p, started(p)) for p in [pid] + below]
-        for pid, _ in victims:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        wait_for("killed processes to end", 10,
-                 lambda: all(start is None or started(pid) != start for pid, start in victims),
-                 0.005)
 
     def files(self):
         """Paths of what there is, by inode."""
         found = {}
-        for folder in (self.node.path("journal"), self.directory):
+        for folder in (self.journal, self.directory):
             for root, _, names in os.walk(folder):
                 for name in names:
                     path = os.path.join(root, name)
                     found[os.stat(path).st_ino] = path
         return found
 
-    def lose(self):
-        """Kill, then decide what was pending; the node can be started again."""
-        self.kill()
+    def decide(self):
+        """Everything that could write is dead: keep, lose or tear what was pending."""
         path = os.path.join(self.directory, "log")
         if os.path.exists(path):
             log = Log(path)
@@ -184,3 +151,68 @@ class Power:
                 os.pwrite(f.fileno(), now[:cut] + before[cut:], number * SECTOR)
             if size is not None and size < end and random.random() >= kept_share:
                 os.ftruncate(f.fileno(), size)
+
+
+class Power:
+    """A node whose journal can lose power."""
+
+    def __init__(self, node):
+        expect(os.path.exists(LIBRARY), LIBRARY, "is not built: ./hongbao build")
+        self.node = node
+        self.directory = os.path.join(NODES, "power-%s-%d" % (node.name, os.getpid()))
+        self.library = os.path.join(self.directory, "power_loss.so")
+        os.makedirs(self.directory, exist_ok=True)
+        os.chmod(self.directory, 0o777)
+        shutil.copy(LIBRARY, self.library)
+        os.chmod(self.library, 0o755)
+        self.loss = Loss(self.directory, node.path("journal"))
+        self.counts = self.loss.counts
+
+    def begin(self, synced=True):
+        """From now on: persist and dataplane of the running node start again with the library.
+        Not synced: a persist whose syncs were taken out."""
+        self.kill()
+        os.environ.update({"LD_PRELOAD": self.library, "HB_POWER_LOG": self.directory,
+                           "HB_POWER_JOURNAL": self.node.path("journal"),
+                           "HB_POWER_SYNC": "yes" if synced else "no"})
+        code, text = self.node.try_up()
+        expect(code == 0, "./hongbao up ended with", code, "\n" + text)
+
+    def close(self):
+        for name in ("LD_PRELOAD", "HB_POWER_LOG", "HB_POWER_JOURNAL", "HB_POWER_SYNC"):
+            os.environ.pop(name, None)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def kill(self):
+        """Everything that writes the journal, and the memory of what it had told."""
+        victims = []
+        for name in random.sample(("persist", "dataplane"), 2):
+            for pid in self.node.pids(name):
+                below = children(pid) if name == "persist" else []
+                victims += [(p, started(p)) for p in [pid] + below]
+        for pid, _ in victims:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        wait_for("killed processes to end", 10,
+                 lambda: all(start is None or started(pid) != start for pid, start in victims),
+                 0.005)
+
+    def lose(self):
+        """Kill, then decide; the node can be started again."""
+        self.kill()
+        self.loss.decide()
+
+
+def main():
+    """power.py LOG-DIRECTORY JOURNAL SEED: decide what is pending, print the counts as JSON."""
+    directory, journal, seed = sys.argv[1:]
+    random.seed(int(seed))
+    power = Loss(directory, journal)
+    power.decide()
+    print(json.dumps(power.counts))
+
+
+if __name__ == "__main__":
+    main()

@@ -15,11 +15,12 @@ WITHOUT_SYNC_LOSSES = 4
 
 
 @contextlib.contextmanager
-def node_with_power(name):
+def node_with_power(name, synced=True):
     node = Node("e2e-" + name, dataplane__lcores=2, snapshot__interval_s=5, journal__segment_mib=1)
     power = Power(node)
     try:
         node.up()
+        power.begin(synced)
         yield node, power
     except BaseException:
         node.launcher("down", "--config", node.config)
@@ -57,11 +58,7 @@ def a_loss_of_power_loses_and_doubles_nothing_that_was_acknowledged():
 
 @test
 def a_persist_whose_syncs_were_taken_out_is_found_by_a_loss_of_power():
-    with node_with_power("power-mutant") as (node, power):
-        power.kill()
-        power.set_sync(False)
-        code, text = node.try_up()
-        expect(code == 0, "./hongbao up ended with", code, "\n" + text)
+    with node_with_power("power-mutant", synced=False) as (node, power):
         load = Load(node).start()
         found = None
         try:
