@@ -403,7 +403,8 @@ look(struct hb_journal_reader *reader)
 		rc = frame_at(reader, &reader->source, true);
 	if (rc == 0 && !reader->source.packed)
 		rc = try_packed(reader);
-	if (rc == 0)
+	/* a segment whose first frame is damaged must not be passed over */
+	if (rc == 0 && reader->number_known)
 		rc = try_next_segment(reader);
 	return rc;
 }

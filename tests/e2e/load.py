@@ -30,6 +30,7 @@ class Load:
         self.next = 0
         self.lock = threading.Lock()
         self.stop = threading.Event()
+        self.abandoned = threading.Event()  # nobody will answer any more
         self.won = {}	   # (user, packet) -> amount
         self.seq = {}	   # the same -> journal sequence that the answer rests on
         self.sold_out = set()  # packets that somebody was told are sold out
@@ -102,6 +103,8 @@ class Load:
             if code != 0 and code not in UNKNOWN_CODES:
                 break
             self.unknown += 1
+            if self.abandoned.is_set():
+                return
             time.sleep(0.05)
         if code == 200:
             os.write(history, json.dumps([user, packet, value["amount_fen"]]).encode() + b"\n")
@@ -123,12 +126,23 @@ class Load:
         wait_for("%d more answers under load" % count, seconds,
                  lambda: self.next - start > count + self.thread_count or self.left() == 0)
 
+    def wait_acknowledged(self, count, seconds=60):
+        """Wait until `count` more shares have been acknowledged."""
+        start = len(self.won)
+        wait_for("%d more acknowledged grabs" % count, seconds,
+                 lambda: len(self.won) - start >= count, 0.01)
+
     def finish(self):
         """Stop asking; every pair that was begun gets its outcome first."""
         self.stop.set()
         for thread in self.threads:
             thread.join(90)
             expect(not thread.is_alive(), "a client got no outcome within 90 s")
+
+    def abandon(self):
+        """Stop asking, although some have no outcome: of a node that does not come back."""
+        self.abandoned.set()
+        self.finish()
 
     def history(self):
         """What the synced history says: list of (user, packet, amount)."""

@@ -268,6 +268,30 @@ a_missing_segment_is_named(void **state)
 	fixture_end(&f);
 }
 
+/* Seeking begins at the segment's first frame; behind a damaged one it must not go on in the next.
+ */
+static void
+a_seek_into_a_segment_whose_first_frame_is_damaged_names_it(void **state)
+{
+	struct fixture f;
+	struct hb_journal_reader *reader;
+	struct hb_journal_frame first;
+
+	(void)state;
+	fixture_begin(&f);
+	assert_int_equal(fixture_open(&f), 0);
+	while (f.journal.segment_number < 4)
+		fixture_frame(&f, 2000);
+	fixture_close(&f);
+	fixture_peek(&f, RAW_2, 0, &first, sizeof(first));
+	fixture_flip(&f, RAW_2, HB_JOURNAL_FRAME_HEADER_BYTES + 10);
+	assert_int_equal(hb_journal_reader_open(&reader, f.directory, f.error), 0);
+	assert_int_equal(hb_journal_reader_seek(reader, first.first_seq + 100), -EBADMSG);
+	assert_non_null(strstr(hb_journal_reader_error(reader), RAW_2));
+	hb_journal_reader_close(reader);
+	fixture_end(&f);
+}
+
 int
 main(void)
 {
@@ -280,6 +304,7 @@ main(void)
 		cmocka_unit_test(one_damaged_superblock_copy_is_survived_and_two_are_refused),
 		cmocka_unit_test(a_segment_of_another_journal_is_refused),
 		cmocka_unit_test(a_missing_segment_is_named),
+		cmocka_unit_test(a_seek_into_a_segment_whose_first_frame_is_damaged_names_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
