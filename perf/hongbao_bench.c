@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/sync_probe.h"
+#include "perf/bare_client.h"
 #include "perf/engine_bench.h"
 #include "perf/load.h"
 #include "perf/rings_bench.h"
@@ -69,6 +70,9 @@ static const char help[] =
 	"hongbao-bench jwt --algorithm HS256|EdDSA --secret HEX --kid KID --first N [--count N]\n"
 	"                  [--group N] [--lifetime-s N] | --public\n"
 	"  user tokens of the accounts N, N + 1, …, one a line; --public: the public key of EdDSA\n"
+	"hongbao-bench bare-client --socket PATH --from DATABASE --into DATABASE --after SEQ\n"
+	"  writes the rows of the grabs above a record once more, as the applier did, as root\n"
+	"    --records-per-commit N  (16384)\n"
 	"All print JSON objects, one a line.\n";
 
 static _Noreturn void
@@ -473,6 +477,44 @@ run_rings(int argc, char **argv)
 }
 
 static int
+run_bare_client(int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"socket", required_argument, NULL, 'S'},
+		{"from", required_argument, NULL, 'f'},
+		{"into", required_argument, NULL, 'i'},
+		{"after", required_argument, NULL, 'a'},
+		{"records-per-commit", required_argument, NULL, 'r'},
+		{NULL, 0, NULL, 0},
+	};
+	struct hb_bare_client client = {.records_per_commit = 16384};
+	char error[256] = "";
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		if (option == 'S')
+			client.socket = optarg;
+		else if (option == 'f')
+			client.from = optarg;
+		else if (option == 'i')
+			client.into = optarg;
+		else if (option == 'a')
+			client.after = parse_u64("--after", optarg, 0, UINT64_MAX);
+		else if (option == 'r')
+			client.records_per_commit =
+				parse_u64("--records-per-commit", optarg, 1, 1000000);
+		else
+			usage_error("unknown option", argv[optind - 1]);
+	}
+	if (client.socket == NULL || client.from == NULL || client.into == NULL)
+		usage_error("bare-client needs", "--socket, --from and --into");
+	if (hb_bare_client(&client, error) == 0)
+		return 0;
+	fprintf(stderr, "hongbao-bench: bare-client: %s\n", error);
+	return 2;
+}
+
+static int
 run_jwt(int argc, char **argv)
 {
 	static const struct option table[] = {
@@ -540,5 +582,8 @@ main(int argc, char **argv)
 		return run_rings(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "jwt") == 0)
 		return run_jwt(argc - 1, argv + 1);
-	usage_error("the first argument must be", "load, sync, engine, rings or jwt");
+	if (argc >= 2 && strcmp(argv[1], "bare-client") == 0)
+		return run_bare_client(argc - 1, argv + 1);
+	usage_error("the first argument must be",
+		"load, sync, engine, rings, jwt or bare-client");
 }
