@@ -17,6 +17,7 @@
 #include "perf/bare_client.h"
 #include "perf/engine_bench.h"
 #include "perf/load.h"
+#include "perf/recovery_bench.h"
 #include "perf/rings_bench.h"
 #include "perf/usage.h"
 #include "perf/user_tokens.h"
@@ -73,6 +74,8 @@ static const char help[] =
 	"hongbao-bench bare-client --socket PATH --from DATABASE --into DATABASE --after SEQ\n"
 	"  writes the rows of the grabs above a record once more, as the applier did, as root\n"
 	"    --records-per-commit N  (16384)\n"
+	"hongbao-bench recovery --config FILE\n"
+	"  what a start of a node does with snapshot and journal; changes nothing\n"
 	"All print JSON objects, one a line.\n";
 
 static _Noreturn void
@@ -515,6 +518,19 @@ run_bare_client(int argc, char **argv)
 }
 
 static int
+run_recovery(int argc, char **argv)
+{
+	char error[512] = "";
+
+	if (argc != 3 || strcmp(argv[1], "--config") != 0)
+		usage_error("recovery needs", "--config FILE");
+	if (hb_recovery_bench(argv[2], error) == 0)
+		return 0;
+	fprintf(stderr, "hongbao-bench: recovery: %s\n", error);
+	return 2;
+}
+
+static int
 run_jwt(int argc, char **argv)
 {
 	static const struct option table[] = {
@@ -584,6 +600,8 @@ main(int argc, char **argv)
 		return run_jwt(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "bare-client") == 0)
 		return run_bare_client(argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "recovery") == 0)
+		return run_recovery(argc - 1, argv + 1);
 	usage_error("the first argument must be",
-		"load, sync, engine, rings, jwt or bare-client");
+		"load, sync, engine, rings, jwt, bare-client or recovery");
 }
