@@ -96,9 +96,8 @@ def write_reads(path, tokens, grabs):
 class Bench:
     """A node, its grabs, and what was measured so far."""
 
-    def __init__(self, node, options, scratch):
-        self.node, self.options, self.scratch = node, options, scratch
-        self.sizes = Sizes(options)
+    def __init__(self, node, options, scratch, sizes):
+        self.node, self.options, self.scratch, self.sizes = node, options, scratch, sizes
         self.wrong = []
         self.won = self.told_fen = 0
         self.rows = {}
@@ -326,7 +325,7 @@ def http(options):
         node.wait_applied()  # a new node's applier first makes the tables
         orders = grab_orders(node)
         with tempfile.TemporaryDirectory(prefix="hongbao-bench-") as scratch:
-            bench = Bench(node, options, scratch)
+            bench = Bench(node, options, scratch, Sizes(options))
             measure(bench, result)
         node.wait_applied(LAG_SECONDS_MAX)
         orders = grab_orders(node) - orders
