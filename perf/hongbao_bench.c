@@ -60,7 +60,8 @@ static const char help[] =
 	"hongbao-bench engine [--accounts N] [--packets N] [--frames N] [--runs N] [--seed N]\n"
 	"  the engine in one thread: reads `run KIND BURST COUNT` and `check` from standard input\n"
 	"    KIND: hot, many, zipf (both need --packets), sold-out, already, used, expired\n"
-	"    --accounts N  that may get shares (1000000; at least 100000)\n"
+	"    --accounts N  that may get shares (1000000; at least 10000, and 100000\n"
+	"                  for other kinds than many and zipf)\n"
 	"    --frames N    COUNT is at most this (1000000)\n"
 	"    --runs N      at most so many runs (20)\n"
 	"hongbao-bench rings --socket PATH [--grabs N] [--seed N]\n"
@@ -427,7 +428,7 @@ run_engine(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		if (option == 'a')
-			options.accounts = parse_u64("--accounts", optarg, 100000, 100000000);
+			options.accounts = parse_u64("--accounts", optarg, 10000, 100000000);
 		else if (option == 'p')
 			options.packets = parse_u64("--packets", optarg, 1, 10000000);
 		else if (option == 'f')
