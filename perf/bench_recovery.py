@@ -22,6 +22,7 @@ USERS = 1000000
 IN_FLIGHT = 500
 GOAL_PER_S = 2500000
 LOAD_S_MAX = 600
+SNAPSHOT_S_MAX = 900
 PACKETS_PER_EVAL = 1000
 LOADED = re.compile(r"DB loaded from (base|incr) file \S+: ([0-9.]+) seconds")
 CAPACITY_FULL = {"capacity__windows": 2097152, "capacity__orders": 1048576}
@@ -102,7 +103,7 @@ def recovery(options):
 
     def work(node):
         with Rings(node, options, grabs, USERS) as rings:
-            expect(node.hbctl("snapshot")[0] == 0, "hbctl snapshot failed")
+            expect(node.hbctl("snapshot", seconds=SNAPSHOT_S_MAX)[0] == 0, "hbctl snapshot failed")
             log("grabbing", grabs)
             rings.run("closed", "durable", IN_FLIGHT, grabs)
         expect(node.hbctl("mark")[0] == 0, "hbctl mark failed")

@@ -44,12 +44,15 @@ def short(run):
     return {key: run[key] for key in ("rate_per_s", "p50_us", "p99_us", "max_us")}
 
 
-def with_node(options, work, **more):
-    """Run work(node) on a node of its own, or the one that was named; then prove its books."""
+def with_node(options, work, before_up=None, **more):
+    """Run work(node) on a node of its own, or the one that was named; then prove its books.
+    @param before_up called with a node of its own that is not up yet"""
     node = Node("bench", options.node, dataplane__lcores=options.lcores, **more)
     own = options.node is None
     try:
         if own:
+            if before_up:
+                before_up(node)
             node.up()
         result = work(node)
         log("waiting for MySQL, then proving the invariants")
