@@ -33,16 +33,22 @@ def program():
     return path
 
 
+def environment(scratch):
+    """EAL keeps files of its own in the scratch directory, not in /run."""
+    return dict(os.environ, RUNTIME_DIRECTORY=scratch)
+
+
 class Server:
     """A peer that sends back what comes; a context manager."""
 
-    def __init__(self, *words):
+    def __init__(self, scratch, *words):
         self.process = subprocess.Popen([program(), *words], stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True)
+                                        stderr=subprocess.PIPE, text=True,
+                                        env=environment(scratch))
         line = self.process.stdout.readline()
         if not line:
             _, why = self.process.communicate()
-            expect(False, "hongbao-frames-bench", words[0], "ended:", why)
+            expect(False, "hongbao-frames-bench", words, "ended:", why)
         pin([self.process.pid], cpu_of_server())
 
     def __enter__(self):
@@ -66,7 +72,8 @@ def client(command, grabs, per, seconds, pids, *words):
     result = subprocess.run(
         [program(), command, "--grabs", grabs, "--per-datagram", str(per), "--in-flight",
          str(IN_FLIGHT[per]), "--seconds", str(seconds), *words],
-        capture_output=True, text=True, preexec_fn=prepare)
+        capture_output=True, text=True, preexec_fn=prepare,
+        env=environment(os.path.dirname(grabs)))
     expect(result.returncode == 0, result.stderr)
     run = json.loads(result.stdout.strip().splitlines()[-1])
     run["cpu_us_per_frame"] = round(
@@ -97,7 +104,7 @@ def turns(node, options, path, ours, scratch):
     found = {}
     port = free_port()
     swap = os.path.join(scratch, "swap.sock")
-    with Server("udp-echo", "--port", str(port)) as echo:
+    with Server(scratch, "udp-echo", "--port", str(port)) as echo:
         for _ in range(pairs):
             for per in PER_DATAGRAM:
                 found.setdefault("already %d" % per, []).append(client(
@@ -106,7 +113,7 @@ def turns(node, options, path, ours, scratch):
                     continue
                 found.setdefault("kernel UDP %d" % per, []).append(client(
                     "echo", path, per, seconds, echo.pids(), "--port", str(port)))
-                with Server("mac-swap", "--memif", swap) as loop:
+                with Server(scratch, "mac-swap", "--memif", swap) as loop:
                     found.setdefault("mac-swap %d" % per, []).append(client(
                         "echo", path, per, seconds, loop.pids(), "--memif", swap))
     return found

@@ -116,12 +116,14 @@ on_signal(int number)
 static void
 eal_open(struct bench *b, bool server)
 {
-	char vdev[320];
-	char *words[] = {"hongbao-frames-bench", "--no-huge", "-m", "64", "--no-pci", "--in-memory",
-		"--no-telemetry", "--log-level=error", vdev, NULL};
+	char vdev[320], prefix[64];
+	char *words[] = {"hongbao-frames-bench", "--no-huge", "-m", "64", "--no-pci", "--no-shconf",
+		"--no-telemetry", "--log-level=error", prefix, vdev, NULL};
 	struct rte_eth_conf configuration = {.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE};
 	uint16_t receive = QUEUE_PACKETS, send = QUEUE_PACKETS;
 
+	/* what EAL writes goes where RUNTIME_DIRECTORY says, perf/bench_frames.py removes it */
+	snprintf(prefix, sizeof(prefix), "--file-prefix=frames-%d", (int)getpid());
 	snprintf(vdev, sizeof(vdev), "--vdev=net_memif0,role=%s,socket=%s,socket-abstract=no%s",
 		server ? "server" : "client", b->options.socket, server ? ",mac=" SERVER_MAC : "");
 	if (rte_eal_init(sizeof(words) / sizeof(words[0]) - 1, words) < 0)
