@@ -2,11 +2,10 @@
 """engine-hot, engine-many, engine-reject: the engine in one thread, in turns with Redis that does
 the same inside one EVAL."""
 import json
-import os
 import statistics
-import subprocess
 
-from lib import Failure, expect, log
+from generator import Commanded
+from lib import expect
 from redis_peer import GRAB_LOOP, PREPARE_LOOP, REJECT_LOOP, Redis, redis_installed
 
 USERS = 1000000
@@ -14,41 +13,14 @@ HOT_SHARES = 100000
 MANY_SHARES = 10
 
 
-class Engine:
+class Engine(Commanded):
     """hongbao-bench engine, prepared and waiting for commands; a context manager."""
 
     def __init__(self, options, **arguments):
-        words = [program(), "engine", "--seed", str(options.seed)]
+        words = ["engine", "--seed", options.seed]
         for name, value in arguments.items():
-            words += ["--" + name, str(value)]
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True)
-        self.about = self.answer()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise Failure("hongbao-bench engine ended: %s" % self.process.wait())
-        return json.loads(line)
-
-    def command(self, *words):
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-        return self.answer()
-
-
-def program():
-    path = os.environ.get("HB_BENCH_PROGRAM") or os.path.join(
-        os.environ.get("HONGBAO_BUILD", ""), "perf", "hongbao-bench")
-    expect(os.access(path, os.X_OK), "there is no", path, "; run ./hongbao build")
-    return path
+            words += ["--" + name, value]
+        super().__init__(*words)
 
 
 def summary(rates):

@@ -4,8 +4,8 @@ Unix socket with as many requests under way."""
 import json
 import subprocess
 
-from bench_engine import program
-from lib import Failure, Node, expect, log
+from generator import Commanded, program
+from lib import Node, expect, log
 from redis_peer import Redis, grab_script, redis_installed
 
 DATAPLANE_SOCKET = "socket/dataplane/attach.sock"
@@ -17,34 +17,17 @@ PEER_SHARES = 500000
 LAG_SECONDS_MAX = 240
 
 
-class Rings:
+class Rings(Commanded):
     """hongbao-bench rings at a node, prepared; a context manager."""
 
-    def __init__(self, node, options, grabs):
-        self.process = subprocess.Popen(
-            [program(), "rings", "--socket", node.path(DATAPLANE_SOCKET), "--grabs", str(grabs),
-             "--seed", str(options.seed)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.answer()
+    def __init__(self, node, options, grabs, users=0):
+        words = ["rings", "--socket", node.path(DATAPLANE_SOCKET), "--grabs", grabs,
+                 "--seed", options.seed]
+        super().__init__(*words, *(["--users", users] if users else []))
         self.won = self.told_fen = self.failed = 0
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait()
-
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise Failure("hongbao-bench rings ended: %s" % self.process.wait())
-        return json.loads(line)
-
     def run(self, mode, kind, load, count):
-        self.process.stdin.write("%s %s %s %d\n" % (mode, kind, load, count))
-        self.process.stdin.flush()
-        run = self.answer()
+        run = self.command(mode, kind, load, count)
         self.failed += run["failed"]
         if kind == "durable":
             self.won += run["count"]
@@ -61,12 +44,15 @@ def short(run):
     return {key: run[key] for key in ("rate_per_s", "p50_us", "p99_us", "max_us")}
 
 
-def with_node(options, work):
-    """Run work(node) on a node of its own, or the one that was named; then prove its books."""
-    node = Node("bench", options.node, dataplane__lcores=options.lcores)
+def with_node(options, work, before_up=None, **more):
+    """Run work(node) on a node of its own, or the one that was named; then prove its books.
+    @param before_up called with a node of its own that is not up yet"""
+    node = Node("bench", options.node, dataplane__lcores=options.lcores, **more)
     own = options.node is None
     try:
         if own:
+            if before_up:
+                before_up(node)
             node.up()
         result = work(node)
         log("waiting for MySQL, then proving the invariants")

@@ -29,6 +29,7 @@
 #define LIFETIME_S	      86400
 #define ZIPF_THETA	      0.99
 #define RECORD_ROOM	      128 /* bytes of log per frame; a GRAB record is shorter */
+#define LOG_ROOM_MIN	      (UINT64_C(16) << 20) /* for what is prepared */
 #define FIRST_SENDER	      UINT64_C(1000000000000)
 
 struct bench {
@@ -299,8 +300,9 @@ fits(const struct bench *b, const char *kind, uint64_t count)
 		return false;
 	if (strcmp(kind, "zipf") == 0)
 		return b->options.packets > 0;
-	return strcmp(kind, "many") != 0 ||
-	       count <= b->options.packets * MANY_SHARES - b->share_next;
+	if (strcmp(kind, "many") != 0) /* nobody twice in a packet of the largest kind */
+		return b->options.accounts >= HOT_SHARES;
+	return count <= b->options.packets * MANY_SHARES - b->share_next;
 }
 
 static int
@@ -326,14 +328,24 @@ static void
 command_check(struct bench *b)
 {
 	struct hb_world_check check;
+	struct hb_world_memory memory;
 
 	hb_world_check(&b->world, &check);
+	hb_world_memory(&b->world, &memory);
 	printf("{\"ok\":%s,\"wrong\":\"%s\",\"packets\":%" PRIu64 ",\"claims\":%" PRIu64
 	       ",\"claims_fen\":%" PRId64 ",\"money_fen\":%" PRId64 ",\"replayed_records\":%" PRIu64
-	       ",\"replay_ns\":%" PRIu64 "}\n",
+	       ",\"replay_ns\":%" PRIu64,
 		check.wrong == NULL ? "true" : "false", check.wrong == NULL ? "" : check.wrong,
 		check.packets, check.claims, check.claims_fen, check.money_fen,
 		b->world.replayed_records, b->world.replay_ns);
+	printf(",\"memory\":{\"accounts\":%" PRIu64 ",\"account_bytes\":%" PRIu64
+	       ",\"account_room_bytes\":%" PRIu64 ",\"packets\":%" PRIu64
+	       ",\"packet_bytes\":%" PRIu64 ",\"packet_room_bytes\":%" PRIu64
+	       ",\"arena_bytes\":%" PRIu64 ",\"claim_bytes\":%zu,\"windows\":%" PRIu64
+	       ",\"window_bytes\":%zu}}\n",
+		memory.accounts, memory.account_bytes, memory.account_room_bytes, memory.packets,
+		memory.packet_bytes, memory.packet_room_bytes, memory.arena_bytes,
+		sizeof(struct hb_claim), memory.windows, sizeof(struct hb_window));
 	fflush(stdout);
 }
 
@@ -363,7 +375,9 @@ bench_open(struct bench *b)
 	const struct hb_engine_bench_options *o = &b->options;
 	struct hb_capacity capacity = capacity_for(o);
 	uint64_t shares = o->packets * MANY_SHARES;
-	int result = hb_world_open(&b->world, &capacity, o->frames_max * RECORD_ROOM);
+	uint64_t log_room = o->frames_max * RECORD_ROOM;
+	int result = hb_world_open(
+		&b->world, &capacity, log_room < LOG_ROOM_MIN ? LOG_ROOM_MIN : log_room);
 
 	if (result != 0)
 		return result;

@@ -498,3 +498,21 @@ hb_world_check(struct hb_world *world, struct hb_world_check *check)
 		check->wrong = "the balances do not add up to zero";
 	free(users);
 }
+
+void
+hb_world_memory(const struct hb_world *world, struct hb_world_memory *memory)
+{
+	memset(memory, 0, sizeof(*memory));
+	memory->account_bytes = sizeof(struct hb_account);
+	memory->packet_bytes = sizeof(struct hb_packet);
+	for (uint32_t i = 0; i < HB_PARTITION_COUNT; i++) {
+		const struct hb_partition *p = &world->state.partition[i];
+
+		memory->accounts += p->head->account_count;
+		memory->packets += p->head->packet_count;
+		memory->windows += p->head->window_count;
+		memory->arena_bytes += p->head->arena_live * 16;
+		memory->account_room_bytes += p->capacity.accounts * sizeof(struct hb_account);
+		memory->packet_room_bytes += p->capacity.packets * sizeof(struct hb_packet);
+	}
+}

@@ -61,6 +61,14 @@ struct hb_world_check {
 	const char *wrong; /* NULL, or what is not true */
 };
 
+/* What the state's objects take, over all partitions. */
+struct hb_world_memory {
+	uint64_t accounts, packets, windows; /* there are */
+	uint64_t account_bytes, packet_bytes; /* of one slot */
+	uint64_t account_room_bytes, packet_room_bytes; /* of all slots, free ones too */
+	uint64_t arena_bytes; /* blocks of packets: shares with claims, indexes, greetings */
+};
+
 /** @param log_room bytes of records between two settles @return 0 or -errno */
 int hb_world_open(struct hb_world *world, const struct hb_capacity *capacity, uint64_t log_room);
 void hb_world_close(struct hb_world *world);
@@ -93,6 +101,8 @@ void hb_world_drive(struct hb_world *world, const struct hb_frame *frames, uint6
 
 /** Wait for the reader, verify all records of the log and replay them into the replica. */
 void hb_world_settle(struct hb_world *world);
+
+void hb_world_memory(const struct hb_world *world, struct hb_world_memory *memory);
 
 /** Settle, then check everything that must be true of the books. */
 void hb_world_check(struct hb_world *world, struct hb_world_check *check);

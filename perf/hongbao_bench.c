@@ -10,13 +10,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "base/sync_probe.h"
+#include "perf/bare_client.h"
 #include "perf/engine_bench.h"
 #include "perf/load.h"
+#include "perf/recovery_bench.h"
 #include "perf/rings_bench.h"
 #include "perf/usage.h"
+#include "perf/user_tokens.h"
 
 #define PROCESSES_MAX	    64
 #define RATE_PER_S_MAX	    10000000.0
@@ -42,6 +46,8 @@ static const char help[] =
 	"  open-loop HTTP load: the requests of a plan leave on a Poisson schedule\n"
 	"    --connections N   keep-alive connections (64)\n"
 	"    --requests N      how many of the plan's requests (all)\n"
+	"    --first N         begin with this one of the plan's requests (0)\n"
+	"    --closed MS       no schedule and no --rate: as fast as answers come, for so long\n"
 	"    --seed N          of the schedule (from the clock); printed\n"
 	"    --timeout-ms N    for one answer (5000)\n"
 	"    --drain-ms N      after the schedule's end (10000)\n"
@@ -54,13 +60,23 @@ static const char help[] =
 	"hongbao-bench engine [--accounts N] [--packets N] [--frames N] [--runs N] [--seed N]\n"
 	"  the engine in one thread: reads `run KIND BURST COUNT` and `check` from standard input\n"
 	"    KIND: hot, many, zipf (both need --packets), sold-out, already, used, expired\n"
-	"    --accounts N  that may get shares (1000000; at least 100000)\n"
+	"    --accounts N  that may get shares (1000000; at least 10000, and 100000\n"
+	"                  for other kinds than many and zipf)\n"
 	"    --frames N    COUNT is at most this (1000000)\n"
 	"    --runs N      at most so many runs (20)\n"
 	"hongbao-bench rings --socket PATH [--grabs N] [--seed N]\n"
 	"  a client at the rings of a dataplane, as root: reads `closed KIND IN_FLIGHT COUNT` and\n"
 	"  `open KIND RATE COUNT` from standard input; KIND: durable or already\n"
 	"    --grabs N     to prepare (100000)\n"
+	"    --users N     grab in turn, each at most once in a packet (one user for each grab)\n"
+	"hongbao-bench jwt --algorithm HS256|EdDSA --secret HEX --kid KID --first N [--count N]\n"
+	"                  [--group N] [--lifetime-s N] | --public\n"
+	"  user tokens of the accounts N, N + 1, …, one a line; --public: the public key of EdDSA\n"
+	"hongbao-bench bare-client --socket PATH --from DATABASE --into DATABASE --after SEQ\n"
+	"  writes the rows of the grabs above a record once more, as the applier did, as root\n"
+	"    --records-per-commit N  (16384)\n"
+	"hongbao-bench recovery --config FILE\n"
+	"  what a start of a node does with snapshot and journal; changes nothing\n"
 	"All print JSON objects, one a line.\n";
 
 static _Noreturn void
@@ -133,6 +149,8 @@ parse_options(struct options *options, int argc, char **argv)
 		{"rate", required_argument, NULL, 'r'},
 		{"connections", required_argument, NULL, 'c'},
 		{"requests", required_argument, NULL, 'n'},
+		{"first", required_argument, NULL, 'f'},
+		{"closed", required_argument, NULL, 'C'},
 		{"seed", required_argument, NULL, 's'},
 		{"timeout-ms", required_argument, NULL, 't'},
 		{"drain-ms", required_argument, NULL, 'd'},
@@ -162,6 +180,13 @@ parse_options(struct options *options, int argc, char **argv)
 		case 'n':
 			load->request_count = parse_u64("--requests", optarg, 1, UINT32_MAX);
 			break;
+		case 'f':
+			load->request_first = parse_u64("--first", optarg, 0, UINT32_MAX);
+			break;
+		case 'C':
+			load->closed = true;
+			load->duration_ms = parse_u64("--closed", optarg, 1, 3600000);
+			break;
 		case 's':
 			load->seed = parse_u64("--seed", optarg, 0, UINT64_MAX);
 			break;
@@ -186,8 +211,9 @@ parse_options(struct options *options, int argc, char **argv)
 	}
 	if (optind != argc)
 		usage_error("unexpected argument", argv[optind]);
-	if (options->plan == NULL || load->host[0] == '\0' || load->rate_per_s <= 0)
-		usage_error("load needs", "--plan, --address and --rate");
+	if (options->plan == NULL || load->host[0] == '\0' ||
+		(load->rate_per_s > 0) == load->closed)
+		usage_error("load needs", "--plan, --address and either --rate or --closed");
 }
 
 static void
@@ -276,8 +302,12 @@ print_load(const struct options *options, int64_t self_us)
 
 	printf("{\"seed\":%" PRIu64 ",\"connections\":%u,\"rate_wanted_per_s\":%.1f", load->seed,
 		load->connection_count, load->rate_per_s);
-	printf(",\"requests\":%" PRIu64 ",\"offered_per_s\":%.1f", load->request_count,
-		(double)load->request_count * 1e9 / (double)(load->schedule_ns + 1));
+	printf(",\"requests\":%" PRIu64 ",\"sent\":%" PRIu64, load->request_count, load->sent);
+	if (load->closed)
+		printf(",\"offered_per_s\":null");
+	else
+		printf(",\"offered_per_s\":%.1f",
+			(double)load->request_count * 1e9 / (double)(load->schedule_ns + 1));
 	printf(",\"accepted\":%" PRIu64 ",\"accepted_per_s\":%.1f,\"refused\":%" PRIu64,
 		load->accepted, (double)load->accepted * 1e9 / (double)(load->answering_ns + 1),
 		load->refused);
@@ -294,6 +324,18 @@ print_load(const struct options *options, int64_t self_us)
 	print_outcomes(load);
 	print_processes(options);
 	printf(",\"generator_cpu_us\":%" PRId64 "}\n", self_us);
+}
+
+/* A connection is a descriptor; where the limit is lower, connecting will say so. */
+static void
+raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
 }
 
 static int
@@ -316,12 +358,15 @@ run_load(int argc, char **argv)
 		fprintf(stderr, "hongbao-bench: %s\n", error);
 		return 2;
 	}
-	if (load->request_count == 0)
-		load->request_count = plan.request_count;
-	if (load->request_count == 0 || load->request_count > plan.request_count)
-		usage_error("the plan holds fewer requests than --requests", options.plan);
+	if (load->request_count == 0 && load->request_first < plan.request_count)
+		load->request_count = plan.request_count - load->request_first;
+	if (load->request_count == 0 ||
+		load->request_first + load->request_count > plan.request_count)
+		usage_error("the plan holds fewer requests than --first and --requests",
+			options.plan);
 	load->plan = &plan;
 
+	raise_descriptor_limit();
 	processes_before(&options);
 	int64_t self_us = hb_usage_self_us();
 
@@ -383,7 +428,7 @@ run_engine(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		if (option == 'a')
-			options.accounts = parse_u64("--accounts", optarg, 100000, 100000000);
+			options.accounts = parse_u64("--accounts", optarg, 10000, 100000000);
 		else if (option == 'p')
 			options.packets = parse_u64("--packets", optarg, 1, 10000000);
 		else if (option == 'f')
@@ -407,6 +452,7 @@ run_rings(int argc, char **argv)
 	static const struct option table[] = {
 		{"socket", required_argument, NULL, 'S'},
 		{"grabs", required_argument, NULL, 'g'},
+		{"users", required_argument, NULL, 'u'},
 		{"seed", required_argument, NULL, 's'},
 		{NULL, 0, NULL, 0},
 	};
@@ -419,6 +465,8 @@ run_rings(int argc, char **argv)
 			options.socket = optarg;
 		else if (option == 'g')
 			options.grabs = parse_u64("--grabs", optarg, 1, 100000000);
+		else if (option == 'u')
+			options.users = parse_u64("--users", optarg, HB_RINGS_USERS_MIN, 100000000);
 		else if (option == 's')
 			options.seed = parse_u64("--seed", optarg, 0, UINT64_MAX);
 		else
@@ -429,6 +477,104 @@ run_rings(int argc, char **argv)
 	if (hb_rings_bench(&options, error) == 0)
 		return 0;
 	fprintf(stderr, "hongbao-bench: rings: %s\n", error);
+	return 2;
+}
+
+static int
+run_bare_client(int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"socket", required_argument, NULL, 'S'},
+		{"from", required_argument, NULL, 'f'},
+		{"into", required_argument, NULL, 'i'},
+		{"after", required_argument, NULL, 'a'},
+		{"records-per-commit", required_argument, NULL, 'r'},
+		{NULL, 0, NULL, 0},
+	};
+	struct hb_bare_client client = {.records_per_commit = 16384};
+	char error[256] = "";
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		if (option == 'S')
+			client.socket = optarg;
+		else if (option == 'f')
+			client.from = optarg;
+		else if (option == 'i')
+			client.into = optarg;
+		else if (option == 'a')
+			client.after = parse_u64("--after", optarg, 0, UINT64_MAX);
+		else if (option == 'r')
+			client.records_per_commit =
+				parse_u64("--records-per-commit", optarg, 1, 1000000);
+		else
+			usage_error("unknown option", argv[optind - 1]);
+	}
+	if (client.socket == NULL || client.from == NULL || client.into == NULL)
+		usage_error("bare-client needs", "--socket, --from and --into");
+	if (hb_bare_client(&client, error) == 0)
+		return 0;
+	fprintf(stderr, "hongbao-bench: bare-client: %s\n", error);
+	return 2;
+}
+
+static int
+run_recovery(int argc, char **argv)
+{
+	char error[512] = "";
+
+	if (argc != 3 || strcmp(argv[1], "--config") != 0)
+		usage_error("recovery needs", "--config FILE");
+	if (hb_recovery_bench(argv[2], error) == 0)
+		return 0;
+	fprintf(stderr, "hongbao-bench: recovery: %s\n", error);
+	return 2;
+}
+
+static int
+run_jwt(int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"algorithm", required_argument, NULL, 'a'},
+		{"secret", required_argument, NULL, 's'},
+		{"kid", required_argument, NULL, 'k'},
+		{"first", required_argument, NULL, 'f'},
+		{"count", required_argument, NULL, 'n'},
+		{"group", required_argument, NULL, 'g'},
+		{"lifetime-s", required_argument, NULL, 'l'},
+		{"public", no_argument, NULL, 'p'},
+		{NULL, 0, NULL, 0},
+	};
+	struct hb_user_tokens tokens = {.count = 1, .lifetime_s = 7200};
+	char error[160] = "";
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		if (option == 'a')
+			tokens.algorithm = optarg;
+		else if (option == 's')
+			tokens.secret_hex = optarg;
+		else if (option == 'k')
+			tokens.kid = optarg;
+		else if (option == 'f')
+			tokens.first = parse_u64("--first", optarg, 1, UINT64_C(1) << 53);
+		else if (option == 'n')
+			tokens.count = parse_u64("--count", optarg, 1, 100000000);
+		else if (option == 'g')
+			tokens.group = parse_u64("--group", optarg, 0, UINT64_C(1) << 53);
+		else if (option == 'l')
+			tokens.lifetime_s = parse_u64("--lifetime-s", optarg, 1, 1000000000);
+		else if (option == 'p')
+			tokens.public_key = true;
+		else
+			usage_error("unknown option", argv[optind - 1]);
+	}
+	if (tokens.algorithm == NULL || tokens.secret_hex == NULL ||
+		(!tokens.public_key && (tokens.kid == NULL || tokens.first == 0)))
+		usage_error("jwt needs", "--algorithm, --secret, --kid and --first");
+	if (hb_user_tokens_print(&tokens, error) == 0)
+		return 0;
+	fprintf(stderr, "hongbao-bench: jwt: %s\n", error);
 	return 2;
 }
 
@@ -451,5 +597,12 @@ main(int argc, char **argv)
 		return run_engine(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "rings") == 0)
 		return run_rings(argc - 1, argv + 1);
-	usage_error("the first argument must be", "load, sync, engine or rings");
+	if (argc >= 2 && strcmp(argv[1], "jwt") == 0)
+		return run_jwt(argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "bare-client") == 0)
+		return run_bare_client(argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "recovery") == 0)
+		return run_recovery(argc - 1, argv + 1);
+	usage_error("the first argument must be",
+		"load, sync, engine, rings, jwt, bare-client or recovery");
 }

@@ -85,6 +85,8 @@ arrival_gap_ns(struct run *run)
 static void
 schedule_scale(struct run *run)
 {
+	if (run->load->closed)
+		return;
 	double wanted_ns = (double)run->load->request_count / run->load->rate_per_s * 1e9;
 	double drawn_ns = 1.0;
 
@@ -182,15 +184,16 @@ request_start(struct run *run)
 
 	connection->busy = true;
 	run->busy_count++;
-	connection->due_ns = run->next_due_ns;
+	connection->due_ns = load->closed ? hb_mono_ns() : run->next_due_ns;
 	connection->answer_bytes = 0;
 	connection->head_length = 0;
 	connection->body_length = BODY_LENGTH_UNSET;
 	connection->send_done = 0;
 	connection->send_length =
-		hb_plan_request(load->plan, (uint32_t)run->next, connection->request);
+		hb_plan_request(load->plan, (uint32_t)(load->request_first + run->next),
+			connection->request);
 	run->next++;
-	if (run->next < load->request_count)
+	if (run->next < load->request_count && !load->closed)
 		run->next_due_ns += arrival_gap_ns(run);
 
 	if (connection->fd < 0) {
@@ -414,12 +417,31 @@ run_wait(struct run *run, struct epoll_event *events)
 	return epoll_pwait2(run->epoll_fd, events, EVENTS_MAX, &timeout, NULL);
 }
 
+/* Past its time a closed loop sends nothing more, and nothing may queue for ever behind the
+ * expected end of a schedule. */
+static void
+schedule_end_check(struct run *run)
+{
+	struct hb_load *load = run->load;
+	uint64_t past_ns = hb_mono_ns() - run->start_ns;
+
+	if (run->next == load->request_count)
+		return;
+	if (load->closed) {
+		if (load->duration_ms > 0 && past_ns > load->duration_ms * NS_PER_MS)
+			load->request_count = run->next;
+	} else if (past_ns > (uint64_t)((double)load->request_count / load->rate_per_s * 1e9) +
+				     load->drain_ms * NS_PER_MS) {
+		load->errors.unsent += load->request_count - run->next;
+		run->next = load->request_count;
+	}
+}
+
 static int
 run_loop(struct run *run)
 {
 	struct hb_load *load = run->load;
 	struct epoll_event events[EVENTS_MAX];
-	uint64_t schedule_end_ns = 0;
 
 	while (run->next < load->request_count || run->busy_count > 0) {
 		uint64_t now = hb_mono_ns();
@@ -435,15 +457,7 @@ run_loop(struct run *run)
 			connection_event(
 				run, &run->connections[events[i].data.u32], events[i].events);
 		timeouts_check(run, hb_mono_ns());
-
-		/* Past the schedule's expected end nothing may queue for ever. */
-		schedule_end_ns = run->start_ns +
-				  (uint64_t)((double)load->request_count / load->rate_per_s * 1e9) +
-				  load->drain_ms * NS_PER_MS;
-		if (run->next < load->request_count && hb_mono_ns() > schedule_end_ns) {
-			load->errors.unsent += load->request_count - run->next;
-			run->next = load->request_count;
-		}
+		schedule_end_check(run);
 	}
 	return 0;
 }
@@ -499,10 +513,11 @@ run_close(struct run *run)
 int
 hb_load_run(struct hb_load *load, char error[256])
 {
-	HB_ASSERT(load->request_count <= load->plan->request_count);
+	HB_ASSERT(load->request_first <= load->plan->request_count);
+	HB_ASSERT(load->request_count <= load->plan->request_count - load->request_first);
 	HB_ASSERT(load->connection_count >= 1);
 	HB_ASSERT(load->connection_count <= HB_LOAD_CONNECTIONS_MAX);
-	HB_ASSERT(load->rate_per_s > 0);
+	HB_ASSERT(load->closed || load->rate_per_s > 0);
 
 	struct run run = {.load = load, .epoll_fd = -1};
 
@@ -515,10 +530,11 @@ hb_load_run(struct hb_load *load, char error[256])
 		schedule_scale(&run);
 		run.start_ns = hb_mono_ns() + START_AFTER_NS;
 		run.last_answer_ns = run.start_ns;
-		run.next_due_ns = run.start_ns + arrival_gap_ns(&run);
+		run.next_due_ns = run.start_ns + (load->closed ? 0 : arrival_gap_ns(&run));
 		result = run_loop(&run);
 		if (result != 0)
 			snprintf(error, 256, "epoll: %s", strerror(-result));
+		load->sent = load->request_count - load->errors.unsent;
 		load->schedule_ns = run.next_due_ns - run.start_ns;
 		load->elapsed_ns = run.last_answer_ns - run.start_ns;
 		load->answering_ns = run.last_answer_ns - run.first_answer_ns;

@@ -8,6 +8,9 @@
  * is charged for every request it held up, not only for those under way. When no connection is
  * free a request waits in the schedule and its clock runs.
  *
+ * A closed loop has no schedule: a request leaves when a connection is free, and its latency begins
+ * there. It finds the most that a server answers; its latency says little.
+ *
  * One thread. The schedule is a function of the seed. If the process dies, requests under way have
  * an unknown outcome, as with any client.
  */
@@ -47,7 +50,10 @@ struct hb_load {
 	char port[8];
 	uint32_t connection_count;
 	double rate_per_s;
-	uint64_t request_count; /* how many of the plan's requests, in its order, once each */
+	bool closed;		/* no schedule, and no rate */
+	uint64_t duration_ms;	/* of a closed loop: nothing leaves later; 0: until all have left */
+	uint64_t request_first; /* of the plan's requests: where to begin */
+	uint64_t request_count; /* how many of them, in their order, once each */
 	uint64_t seed;
 	uint32_t timeout_ms;
 	uint32_t drain_ms;  /* after the schedule's end, for what is left */
@@ -60,6 +66,7 @@ struct hb_load {
 	struct hb_histogram late;		/* ns from the intended time to the send */
 	struct hb_load_errors errors;
 	struct hb_load_outcome outcomes[HB_LOAD_OUTCOMES_MAX];
+	uint64_t sent;	   /* requests that left the schedule; the rest is in errors.unsent */
 	uint64_t accepted; /* 200 (with status ok) */
 	uint64_t refused;  /* other whole answers */
 	uint64_t reconnects;

@@ -83,20 +83,25 @@ return n
 class Redis:
     """A private redis-server; a context manager."""
 
-    def __init__(self, appendfsync=None, directory=None):
+    def __init__(self, appendfsync=None, directory=None, log_file=None):
         program = shutil.which("redis-server")
         expect(program, "the peer needs redis-server, which is not installed: run "
                "./hongbao setup --bench, or bench with --no-peer")
         self.directory = tempfile.mkdtemp(prefix="hongbao-redis-", dir=directory)
         self.socket = os.path.join(self.directory, "redis.sock")
-        words = [program, "--port", "0", "--unixsocket", self.socket, "--dir", self.directory,
-                 "--save", "", "--daemonize", "no", "--maxclients", "1000"]
+        self.words = [program, "--port", "0", "--unixsocket", self.socket, "--dir", self.directory,
+                      "--save", "", "--daemonize", "no", "--maxclients", "1000"]
         if appendfsync:
-            words += ["--appendonly", "yes", "--appendfsync", appendfsync,
-                      "--auto-aof-rewrite-percentage", "0"]
-        self.process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+            self.words += ["--appendonly", "yes", "--appendfsync", appendfsync,
+                           "--auto-aof-rewrite-percentage", "0"]
+        if log_file:
+            self.words += ["--logfile", os.path.join(self.directory, log_file)]
+        self.start()
+
+    def start(self, seconds_max=10):
+        self.process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL)
         try:
-            wait_for("redis-server to answer", 10, lambda: self.ping())
+            wait_for("redis-server to answer", seconds_max, lambda: self.ping())
         except BaseException:
             self.close()
             raise

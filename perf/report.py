@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of `bench all`: report.json, report.md and plain SVG bars in perf/report."""
+"""The report of `bench all`: report.json, report.md and plain bars in perf/report, as SVG, and as PNG
+where rsvg-convert is installed."""
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from xml.sax.saxutils import escape
@@ -12,6 +14,7 @@ BAR_HEIGHT = 22
 BAR_GAP = 8
 LABEL_WIDTH = 230
 BAR_WIDTH_MAX = 420
+NAMED_GROUPS = ("durable", "closed")  # whose rows say nothing without the group's name
 
 
 def read_line(path):
@@ -46,10 +49,11 @@ def bars(result):
     rows = []
     if metrics.get("rate_per_s"):
         rows.append((result["bench"], metrics["rate_per_s"]))
-    for group in ("variants", "already", "durable", "closed"):
-        rows += [("%s %s" % (group if group != "variants" else "", name), value["rate_per_s"])
+    for group in ("variants", "already", "durable", "closed", "loads", "drain", "sizes"):
+        rows += [("%s %s" % (group if group in NAMED_GROUPS else "", name), value["rate_per_s"])
                  for name, value in metrics.get(group, {}).items()]
-    rows += [(name, peer["rate_per_s"]) for name, peer in result["peers"].items()]
+    rows += [(name, peer["rate_per_s"]) for name, peer in result["peers"].items()
+             if "rate_per_s" in peer]
     return [(label.strip(), rate) for label, rate in rows]
 
 
@@ -84,8 +88,9 @@ def section(result):
                  result["bench"], "ok" if result["ok"] else "**not ok**")]
     if result.get("error"):
         return lines + ["", result["error"], ""]
-    lines += ["", "![%s](%s.svg)" % (result["bench"], result["bench"]), "",
-              "| figure | value |", "|---|---|"]
+    if bars(result):
+        lines += ["", "![%s](%s.svg)" % (result["bench"], result["bench"])]
+    lines += ["", "| figure | value |", "|---|---|"]
     lines += ["| %s | %s |" % (name, value) for name, value in metrics.items()
               if not isinstance(value, dict)]
     lines += ["| times %s | %s |" % item for item in result["ratios"].items()]
@@ -101,6 +106,15 @@ def section(result):
     return lines + [""]
 
 
+def plot(result):
+    """The bars of a result, when it has any. Where nobody can make a PNG of them there is none."""
+    path = os.path.join(DIRECTORY, result["bench"])
+    with open(path + ".svg", "w") as f:
+        f.write(svg(result))
+    if shutil.which("rsvg-convert"):
+        subprocess.run(["rsvg-convert", "-o", path + ".png", path + ".svg"], check=True)
+
+
 def write(results):
     """Write the report. @return its directory"""
     os.makedirs(DIRECTORY, exist_ok=True)
@@ -114,9 +128,8 @@ def write(results):
     lines.append("")
     for result in results:
         lines += section(result)
-        if not result.get("error"):
-            with open(os.path.join(DIRECTORY, result["bench"] + ".svg"), "w") as f:
-                f.write(svg(result))
+        if not result.get("error") and bars(result):
+            plot(result)
     with open(os.path.join(DIRECTORY, "report.md"), "w") as f:
         f.write("\n".join(lines))
     with open(os.path.join(DIRECTORY, "report.json"), "w") as f:

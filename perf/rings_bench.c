@@ -22,6 +22,7 @@
 #include "shm/ids.h"
 #include "shm/node.h"
 #include "shm/record.h"
+#include "shm/token.h"
 
 #define GROUP	       7
 #define SHARES	       10
@@ -66,7 +67,7 @@ random_next(struct rings *r)
 static int
 fail(struct rings *r, int result, const char *what)
 {
-	snprintf(r->error, 160, "%s: %s", what, strerror(-result));
+	snprintf(r->error, 160, "%.100s: %.50s", what, strerror(-result));
 	return result;
 }
 
@@ -220,8 +221,14 @@ static void
 make_token(struct rings *r, uint64_t i, void *frame)
 {
 	struct hb_frame_token *f = frame;
+	uint64_t users = r->options.users;
 
-	begin(f, HB_OP_TOKEN_ISSUE, sizeof(*f), r->packets[i % r->packet_count], FIRST_GRABBER + i);
+	if (users > 0) /* those who grab from a packet are different: SHARES in a row */
+		begin(f, HB_OP_TOKEN_ISSUE, sizeof(*f), r->packets[i / SHARES],
+			FIRST_GRABBER + i % users);
+	else
+		begin(f, HB_OP_TOKEN_ISSUE, sizeof(*f), r->packets[i % r->packet_count],
+			FIRST_GRABBER + i);
 	f->head.correlation = i;
 	f->for_operation = HB_OP_GRAB;
 }
@@ -356,6 +363,36 @@ run(struct rings *r, const char *mode, const char *load, uint64_t count)
 	return result;
 }
 
+/* Hand prepared grabs over to a client that comes another way. */
+static int
+tell(struct rings *r, const char *path, uint64_t count)
+{
+	char text[HB_TOKEN_TEXT_MAX];
+	FILE *file;
+
+	if (count > r->options.grabs - r->used)
+		return fail(r, -ERANGE, "so many grabs were not prepared");
+	file = fopen(path, "we");
+	if (file == NULL)
+		return fail(r, -errno, path);
+	for (uint64_t i = 0; i < count; i++) {
+		const struct hb_frame *f = &r->grabs[r->used++];
+		struct hb_token token = {.operation = HB_OP_GRAB,
+			.id = f->token_id,
+			.mac = f->token_mac,
+			.expiry_s = f->token_expiry_s};
+
+		hb_token_format(text, &token, 0, f->user);
+		fprintf(file, "%" PRIu64 " %016" PRIx64 " %s %u\n", f->user, f->target, text,
+			f->sequence);
+	}
+	if (fclose(file) != 0)
+		return fail(r, -errno, path);
+	printf("{\"told\":%" PRIu64 "}\n", count);
+	fflush(stdout);
+	return 0;
+}
+
 static int
 open_rings(struct rings *r)
 {
@@ -386,7 +423,7 @@ int
 hb_rings_bench(const struct hb_rings_options *options, char error[160])
 {
 	static struct rings rings;
-	char line[128], mode[16], kind[16], load[32];
+	char line[512], mode[16], kind[16], load[400];
 	uint64_t count;
 	int result;
 
@@ -395,14 +432,16 @@ hb_rings_bench(const struct hb_rings_options *options, char error[160])
 	rings.random = options->seed;
 	result = open_rings(&rings);
 	while (result == 0 && fgets(line, sizeof(line), stdin) != NULL) {
-		if (sscanf(line, "%15s %15s %31s %" SCNu64, mode, kind, load, &count) != 4 ||
-			(strcmp(mode, "closed") != 0 && strcmp(mode, "open") != 0) ||
-			(strcmp(kind, "durable") != 0 && strcmp(kind, "already") != 0)) {
-			result = fail(&rings, -EINVAL, "no such command");
-			break;
-		}
+		bool whole = sscanf(line, "%15s %15s %399s %" SCNu64, mode, kind, load, &count) == 4;
+
 		rings.kind = kind;
-		result = run(&rings, mode, load, count);
+		if (whole && strcmp(mode, "tell") == 0)
+			result = tell(&rings, load, count);
+		else if (whole && (strcmp(mode, "closed") == 0 || strcmp(mode, "open") == 0) &&
+			 (strcmp(kind, "durable") == 0 || strcmp(kind, "already") == 0))
+			result = run(&rings, mode, load, count);
+		else
+			result = fail(&rings, -EINVAL, "no such command");
 	}
 	if (rings.client != NULL)
 		hb_client_close(rings.client);

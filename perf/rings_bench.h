@@ -8,9 +8,12 @@
 
 #include <stdint.h>
 
+#define HB_RINGS_USERS_MIN 10 /* as many as a packet has shares */
+
 struct hb_rings_options {
 	const char *socket;
 	uint64_t grabs; /* prepared: packets sent and tokens issued before anything is measured */
+	uint64_t users; /* that grab in turn; 0: one for each grab */
 	uint64_t seed;
 };
 
@@ -19,6 +22,8 @@ struct hb_rings_options {
  * with a line of JSON:
  *   closed KIND IN_FLIGHT COUNT   as fast as answers come, so many requests under way
  *   open KIND RATE COUNT          on a Poisson schedule; latency counts from the intended time
+ *   tell all FILE COUNT           write the next COUNT grabs into FILE for another client, one a
+ *                                 line: user, packet, token, sequence; they count as used
  * KIND is durable (a grab, each prepared one once) or already (winners ask again).
  * @param error says what failed
  * @return 0, or -errno

@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 /**
- * CPU time that a process and its finished children took so far.
- * @return microseconds, or -errno (-ENOENT: there is no such process)
+ * CPU time that the threads of a process, finished ones too, took so far.
+ * @return microseconds, or -errno (-ESRCH: there is no such process)
  */
 int64_t hb_usage_us(int pid);
 

@@ -604,11 +604,14 @@ def thread_cpu_us(pid, name):
     """CPU time so far of a process's living threads of this name, microseconds."""
     total = 0
     for thread in os.listdir("/proc/%d/task" % pid):
-        with open("/proc/%d/task/%s/comm" % (pid, thread)) as f:
-            if f.read().strip() != name:
-                continue
-        with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as f:
-            total += int(f.read().split()[0]) // 1000
+        try:
+            with open("/proc/%d/task/%s/comm" % (pid, thread)) as f:
+                if f.read().strip() != name:
+                    continue
+            with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as f:
+                total += int(f.read().split()[0]) // 1000
+        except OSError:
+            continue  # ended meanwhile
     return total
 
 

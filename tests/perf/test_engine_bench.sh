@@ -35,6 +35,8 @@ expect "$out" '"outcomes":{"sequence_used":160000}'
 expect "$out" '"outcomes":{"expired":20000}'
 expect "$out" '{"ok":true,"wrong":""'
 expect "$out" '"money_fen":0'
+expect "$out" '"account_bytes":64'
+expect "$out" '"claim_bytes":16'
 
 for line in "run hot 33 10" "run hot 32 2000000" "run used 32 10" "run nothing 1 1" "walk"; do
     if "$program" engine --accounts 100000 --frames 1000 --runs 1 <<<"$line" >/dev/null 2>&1; then
@@ -42,4 +44,15 @@ for line in "run hot 33 10" "run hot 32 2000000" "run used 32 10" "run nothing 1
         failed=1
     fi
 done
+if "$program" engine --accounts 10000 --frames 1000 --runs 1 <<<"run hot 32 10" >/dev/null 2>&1; then
+    echo "a hot packet for fewer people than it has shares was not refused"
+    failed=1
+fi
+out=$("$program" engine --accounts 10000 --packets 1000 --frames 5000 --runs 1 --seed 1 <<'END'
+run many 32 5000
+check
+END
+)
+expect "$out" '"outcomes":{"ok":5000}'
+expect "$out" '{"ok":true,"wrong":""'
 exit "$failed"

@@ -322,6 +322,37 @@ a_hang_up_instead_of_an_answer_is_an_error_and_the_load_goes_on(void **state)
 }
 
 static void
+a_closed_loop_sends_from_the_first_wanted_request_until_its_time_is_over(void **state)
+{
+	static struct hb_load load;
+	struct server server;
+	struct hb_plan plan;
+	char error[256] = "";
+
+	(void)state;
+	write_plan();
+	assert_int_equal(hb_plan_open(&plan, plan_path, error), 0);
+	server_start(&server, MANNER_STALL);
+	load = (struct hb_load){.plan = &plan,
+		.host = "127.0.0.1",
+		.connection_count = 1,
+		.closed = true,
+		.duration_ms = STALL_MS / 2, /* the server stands still when it is over */
+		.request_first = 10,
+		.request_count = REQUESTS - 10,
+		.timeout_ms = 1000,
+		.whole_answers = true};
+	snprintf(load.port, sizeof(load.port), "%s", server.port);
+	assert_int_equal(hb_load_run(&load, error), 0);
+	server_stop(&server);
+	hb_plan_close(&plan);
+	assert_int_equal(load.accepted, load.sent);
+	assert_in_range(load.sent, 1, REQUESTS - 11); /* not all: the time was over */
+	assert_int_equal(load.request_count, load.sent);
+	assert_int_equal(hb_load_failed(&load), 0);
+}
+
+static void
 an_answer_in_pieces_that_closes_its_connection_counts(void **state)
 {
 	static struct hb_load load;
@@ -345,6 +376,8 @@ main(void)
 		cmocka_unit_test(refusals_are_told_apart_from_acceptance),
 		cmocka_unit_test(a_hang_up_instead_of_an_answer_is_an_error_and_the_load_goes_on),
 		cmocka_unit_test(an_answer_in_pieces_that_closes_its_connection_counts),
+		cmocka_unit_test(
+			a_closed_loop_sends_from_the_first_wanted_request_until_its_time_is_over),
 	};
 
 	return cmocka_run_group_tests(tests, plan_setup, plan_teardown);
