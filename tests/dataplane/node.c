@@ -285,6 +285,7 @@ make_directories(struct node *node)
 
 int64_t node_retention_s;
 const char *node_frame_keys;
+uint32_t node_port_count = 1;
 
 /* Ports as env_plain.c has them, with these keys. */
 static void
@@ -303,7 +304,7 @@ open_ports(struct node *node)
 	fputs(node_frame_keys, file);
 	assert_int_equal(fclose(file), 0);
 	snprintf(node->config.port_address, sizeof(node->config.port_address), "10.0.0.1");
-	node->setup.port_count = 1;
+	node->setup.port_count = node_port_count;
 }
 
 void

@@ -49,6 +49,8 @@ extern int64_t node_retention_s;
 /** Content of key/frame.keys: nodes started from now on have the port of env_plain.h; NULL: none.
  */
 extern const char *node_frame_keys;
+/** How many ports the environment has for such nodes; 1 unless a test opened more. */
+extern uint32_t node_port_count;
 
 void node_start(struct node *node, uint32_t lcores, uint32_t parked_max);
 void node_stop(struct node *node);

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "dataplane/env_plain.h"
+#include "datagram.h"
 #include "node.h"
 #include "shm/ids.h"
 
@@ -21,7 +22,6 @@
 #define SILENT_NS UINT64_C(100000000)
 #define SENDER	  UINT64_C(1001)
 
-static const uint8_t key[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 static struct node node;
 static struct hb_client *control;
 static uint64_t packet;
@@ -53,22 +53,9 @@ tear_down(void **state)
 static uint32_t
 make(uint8_t *bytes, uint32_t key_id, uint16_t port, const struct hb_frame *frames, uint8_t count)
 {
-	struct hb_wire_self sender = {.mac_address = {2, 0, 0, 0, 0, 2}};
-	struct hb_wire_peer receiver = {.mac_address = {2, 0, 0, 0, 0, 1}};
-	struct hb_datagram head = {.magic = HB_DATAGRAM_MAGIC,
-		.version = HB_DATAGRAM_VERSION,
-		.count = count,
-		.key_id = key_id,
-		.bytes = count * 64u};
-	uint8_t *payload = bytes + HB_WIRE_HEADERS_BYTES;
+	static const uint8_t mac_address[6] = {2, 0, 0, 0, 0, 1};
 
-	assert_true(hb_wire_address_parse("10.0.0.2", &sender.address));
-	assert_true(hb_wire_address_parse("10.0.0.1", &receiver.address));
-	receiver.udp_port = (uint16_t)(port >> 8 | port << 8);
-	memcpy(payload, &head, sizeof(head));
-	memcpy(payload + sizeof(head), frames, head.bytes);
-	hb_datagram_seal(payload, key);
-	return hb_wire_head(&sender, &receiver, 5000, bytes, (uint32_t)sizeof(head) + head.bytes);
+	return datagram_make(bytes, mac_address, key_id, port, frames, count);
 }
 
 static struct hb_frame
@@ -88,7 +75,6 @@ answers(struct hb_reply replies[HB_DATAGRAM_FRAMES_MAX], uint64_t patience_ns)
 {
 	uint8_t bytes[HB_WIRE_PACKET_BYTES_MAX];
 	uint64_t end_ns = hb_mono_ns() + patience_ns;
-	struct hb_datagram head;
 	uint32_t length;
 
 	while ((length = hb_env_plain_take(bytes)) == 0) {
@@ -96,12 +82,7 @@ answers(struct hb_reply replies[HB_DATAGRAM_FRAMES_MAX], uint64_t patience_ns)
 			return 0;
 		nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 	}
-	memcpy(&head, bytes + HB_WIRE_HEADERS_BYTES, sizeof(head));
-	assert_true(hb_datagram_shape_ok(
-		&head, length - HB_WIRE_HEADERS_BYTES, HB_DATAGRAM_FLAG_REPLY));
-	assert_true(hb_datagram_authentic(bytes + HB_WIRE_HEADERS_BYTES, key));
-	memcpy(replies, bytes + HB_WIRE_HEADERS_BYTES + sizeof(head), head.count * 64u);
-	return head.count;
+	return datagram_replies(bytes, length, replies);
 }
 
 static uint16_t
