@@ -239,7 +239,8 @@ spawn_dataplane(uint64_t sender)
 	dataplane.setup.config = &dataplane.config;
 	dataplane.setup.front_uid = 65534;
 	dataplane.setup.control_uid = getuid();
-	memcpy(dataplane.setup.token_key, "0123456789abcdef", HB_TOKEN_KEY_BYTES);
+	dataplane.setup.token_keys.count = 1;
+	memcpy(dataplane.setup.token_keys.key[0], "0123456789abcdef", HB_TOKEN_KEY_BYTES);
 	dataplane.setup.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (pthread_create(&thread, NULL, run_dataplane, &dataplane) != 0)
 		_exit(1);
