@@ -143,6 +143,28 @@ demand_listen(const char *text)
 	return NULL;
 }
 
+/* https, or http that does not leave the machine: an alarm tells strangers what is weak. */
+static const char *
+demand_webhook(const char *text)
+{
+	static const char *const prefixes[] = {
+		"https://", "http://127.0.0.1", "http://[::1]", "http://localhost"};
+
+	if (text[0] == '\0')
+		return NULL;
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++) {
+		size_t length = strlen(prefixes[i]);
+
+		/* what follows a host is its port, its path or the end */
+		if (strncmp(text, prefixes[i], length) == 0 &&
+			(i == 0 ? isalnum((unsigned char)text[length]) || text[length] == '['
+				: strchr(":/", text[length]) != NULL) &&
+			strpbrk(text, " @\"\\") == NULL)
+			return NULL;
+	}
+	return "https://HOST/PATH, or http:// to 127.0.0.1, [::1] or localhost";
+}
+
 static const char *
 demand_int(const char *key, int64_t value)
 {
@@ -165,6 +187,12 @@ demand_text(const char *key, const char *text)
 		return demand_idle(text);
 	if (strcmp(key, "front.listen") == 0)
 		return demand_listen(text);
+	if (strcmp(key, "front.listen_frames") == 0 && text[0] != '\0')
+		return demand_listen(text);
+	if (strncmp(key, "front.tls_", 10) == 0 && text[0] != '\0')
+		return demand_directory(text);
+	if (strcmp(key, "alarm.webhook") == 0)
+		return demand_webhook(text);
 	return NULL;
 }
 

@@ -65,6 +65,8 @@
 	INT(packet_total_fen_max, "packet.total_fen_max", 20000000, 1, 2000000000, "fen")          \
 	INT(packet_count_max, "packet.count_max", 10000, 1, 100000, "shares of one packet")        \
 	INT(packet_lifetime_s_max, "packet.lifetime_s_max", 604800, 1, 2592000, "seconds")         \
+	INT(order_version, "order.version", 1, 1, 2,                                               \
+		"of the numbers of new orders: 1 with the time as a date, 2 with it as a number")  \
 	INT(journal_segment_mib, "journal.segment_mib", 64, 1, 1024, "size of a journal segment")  \
 	INT(journal_segments_ready, "journal.segments_ready", 4, 2, 64, "zeroed ahead of use")     \
 	INT(journal_keep_days, "journal.keep_days", 7, 1, 3650, "packed segments are kept")        \
@@ -99,6 +101,36 @@
 	INT(front_workers, "front.workers", 2, 1, 64, "nginx workers")                             \
 	INT(front_timeout_ms, "front.timeout_ms", 2000, 10, 60000,                                 \
 		"a request without a reply is answered unknown_outcome after this long")           \
+	TEXT(front_listen_frames, "front.listen_frames", "127.0.0.1:7480",                         \
+		"address of the framed TCP front; empty: none")                                    \
+	TEXT(front_tls_certificate, "front.tls_certificate", "",                                   \
+		"file with the certificate chain of both fronts, PEM; empty: no TLS")              \
+	TEXT(front_tls_key, "front.tls_key", "", "file with the certificate's key, PEM")           \
+	INT(front_requests_per_user, "front.requests_per_user", 0, 0, 1000000,                     \
+		"HTTP requests of one user per second, and as many at once; 0: no limit")          \
+	INT(front_connections_per_address, "front.connections_per_address", 0, 0, 65535,           \
+		"connections of one address to each front; 0: no limit")                           \
+	TEXT(alarm_webhook, "alarm.webhook", "",                                                   \
+		"alarms are sent to this URL: https, or http on this machine; empty: log only")    \
+	TEXT(alarm_ca_file, "alarm.ca_file", "",                                                   \
+		"certificates that vouch for alarm.webhook; empty: those of the machine")          \
+	INT(alarm_timeout_ms, "alarm.timeout_ms", 5000, 100, 60000, "for one try to send")         \
+	INT(alarm_interval_ms, "alarm.interval_ms", 1000, 100, 60000, "between two measures")      \
+	INT(alarm_raise_after_s, "alarm.raise_after_s", 5, 0, 3600,                                \
+		"an alarm is raised when its value has been bad for so long")                      \
+	INT(alarm_clear_after_s, "alarm.clear_after_s", 15, 0, 3600,                               \
+		"and cleared when it has been good for so long")                                   \
+	INT(alarm_sync_p99_us, "alarm.sync_p99_us", 20000, 100, 60000000,                          \
+		"p99 of the journal's writes of the last second")                                  \
+	INT(alarm_lag_records, "alarm.lag_records", 100000, 1, 1000000000000,                      \
+		"records that a MySQL server may be behind")                                       \
+	INT(alarm_lag_ms, "alarm.lag_ms", 60000, 100, 86400000,                                    \
+		"time that a MySQL server may be behind")                                          \
+	INT(alarm_heartbeat_ms, "alarm.heartbeat_ms", 3000, 2000, 60000, "age of an lcore's turn") \
+	INT(alarm_disk_full_h, "alarm.disk_full_h", 24, 1, 8760,                                   \
+		"hours until the journal's volume is full")                                        \
+	INT(alarm_forged_per_s, "alarm.forged_per_s", 100, 1, 100000000,                           \
+		"datagrams with a wrong MAC")                                                      \
 	INT(log_debug, "log.debug", 0, 0, 1, "log debug events too")
 
 struct hb_config {

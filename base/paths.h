@@ -29,6 +29,7 @@
 #define HB_PATH_KEY_TOKEN	     "key/money-token.key" /* 16 bytes as hex; dataplane */
 #define HB_PATH_KEY_FRAME	     "key/frame.keys"	   /* dataplane/front_keys.h; dataplane */
 #define HB_PATH_KEY_BUSINESS	     "key/business.keys"   /* lines: key-id hex-secret; control */
+#define HB_PATH_KEY_ALARM	     "key/alarm.keys"	   /* the same; control signs alarms */
 #define HB_PATH_KEY_JWT		     "key/jwt.keys" /* lines: key-id HS256|EdDSA hex; front */
 
 #define HB_PATH_MAX 512

@@ -16,6 +16,8 @@
 #include "controlplane/reads.h"
 #include "controlplane/signature.h"
 
+struct hb_alarms;
+
 struct hb_control {
 	const struct hb_config *config;
 	uint64_t started_ns; /* wall */
@@ -23,6 +25,7 @@ struct hb_control {
 	struct hb_reads *reads;
 	struct hb_jobs *jobs;
 	struct hb_cases *cases; /* NULL: their file could not be read */
+	struct hb_alarms *alarms;
 	struct hb_persist_admin persist;
 	struct hb_signature_checker signatures;
 	struct hb_http_server *admin_server;
@@ -71,6 +74,13 @@ hb_http_handler hb_packet_get;
 
 /* metrics.c */
 hb_http_handler hb_metrics_get;
+/** The dataplane's counters, each with the type and help that its label says. */
+void hb_metrics_put_counters(FILE *out, const struct hb_engine_view *view);
+
+/* alarms.c */
+hb_http_handler hb_alarms_get;
+hb_http_handler hb_alarms_test;
+hb_http_handler hb_alarms_check_post;
 
 /* status.c */
 hb_http_handler hb_status_get;

@@ -273,15 +273,17 @@ hb_detail_json(const struct hb_reply_detail *d)
 	json_t *json;
 
 	hb_packet_id_format(id, d->head.id);
-	json = json_pack("{s:s,s:s,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s%}", "status",
-		"ok", "packet", id, "kind", hb_packet_kind_name(d->kind),
+	json = json_pack("{s:s,s:s,s:s,s:I,s:s,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s%}",
+		"status", "ok", "packet", id, "kind", hb_packet_kind_name(d->kind),
 		lucky ? "group" : "recipient", (json_int_t)(lucky ? d->group : d->recipient),
 		"algorithm", hb_split_algorithm_name(d->algorithm), "sender", (json_int_t)d->sender,
 		"state", hb_packet_state_name(d->state), "total_fen", (json_int_t)d->total_fen,
 		"left_fen", (json_int_t)d->left_fen, "refunded_fen", (json_int_t)d->refunded_fen,
 		"count", (json_int_t)d->share_count, "taken", (json_int_t)d->taken_count,
-		"created_ms", (json_int_t)d->created_ms, "deadline_ms", (json_int_t)d->deadline_ms,
-		"greeting", (const char *)d->greeting, (size_t)d->greeting_length);
+		"share_min_fen", (json_int_t)d->head.amount_fen, "share_max_fen",
+		(json_int_t)d->head.other_fen, "created_ms", (json_int_t)d->created_ms,
+		"deadline_ms", (json_int_t)d->deadline_ms, "greeting", (const char *)d->greeting,
+		(size_t)d->greeting_length);
 	if (!json)
 		return NULL;
 	fairness_json(json, d);

@@ -370,8 +370,8 @@ hb_order_get(const struct hb_http_request *request, struct hb_http_reply *reply,
 	int result;
 
 	if (!hb_order_number_parse(request->parameter[0], &number)) {
-		hb_http_error(
-			reply, 400, "bad_request", "the order number is not one of version 1");
+		hb_http_error(reply, 400, "bad_request",
+			"the order number is not 32 digits of version 1 or 2");
 		return;
 	}
 	if (!hb_http_query(request, reply, names, values))

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/paths.h"
+#include "controlplane/alarms.h"
 #include "controlplane/control.h"
 
 #define LOCK_PATH	      "socket/control/control.lock"
@@ -121,6 +122,8 @@ reload_keys(void)
 	}
 	hb_log(HB_LOG_INFO, "keys_reloaded", "count=%u", keys->count);
 	hb_signature_keys_swap(&control.signatures, keys);
+	if (hb_alarms_read_keys(control.alarms, error) != 0)
+		hb_log(HB_LOG_ERROR, "alarm_keys_not_reloaded", "error=\"%s\"", error);
 }
 
 /* Without them everything but the commands of operators works. */
@@ -163,6 +166,8 @@ start(char error[256])
 	open_cases();
 	hb_jobs_register_all(&control);
 	result = hb_jobs_start(control.jobs);
+	if (result == 0)
+		result = hb_alarms_start(&control.alarms, &control, error);
 	return result != 0 ? result : serve(error);
 }
 
@@ -172,6 +177,7 @@ stop(void)
 {
 	hb_http_stop(control.http_server);
 	hb_http_stop(control.admin_server);
+	hb_alarms_stop(control.alarms);
 	hb_jobs_stop(control.jobs);
 	hb_engine_stop(control.engine);
 	hb_cases_close(control.cases);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "controlplane/alarms.h"
 #include "controlplane/engine_json.h"
 #include "shm/node.h"
 
@@ -57,11 +58,32 @@ put_one(FILE *out, const char *name, const char *type, const char *help, uint64_
 	fprintf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
+/* By what the labels say: the dataplane may be newer than we are. */
+void
+hb_metrics_put_counters(FILE *out, const struct hb_engine_view *view)
+{
+	for (uint32_t i = 0; i < view->counter_count; i++) {
+		const struct hb_counter_label *label = &view->label[i];
+		const char *type = label->kind == HB_KIND_SUM ? "counter"
+				   : label->kind == HB_KIND_GAUGE || label->kind == HB_KIND_MAXIMUM
+					   ? "gauge"
+					   : "untyped";
+		char name[NAME_MAX_LENGTH];
+		char help[sizeof(label->label) + sizeof(label->unit) + 8];
+
+		if (label->key[0] == '\0')
+			continue;
+		metric_name(name, "hongbao_", label->key, label->kind == HB_KIND_SUM);
+		snprintf(help, sizeof(help), label->unit[0] == '\0' ? "%s" : "%s, in %s",
+			label->label, label->unit);
+		put_one(out, name, type, help, view->counter[i]);
+	}
+}
+
 static void
 put_dataplane(FILE *out, const struct hb_engine_view *view)
 {
 	uint64_t now_ns = hb_mono_ns();
-	char name[NAME_MAX_LENGTH];
 
 	put_one(out, "hongbao_dataplane_up", "gauge", "1 when control is attached to the dataplane",
 		view->attached);
@@ -72,13 +94,7 @@ put_dataplane(FILE *out, const struct hb_engine_view *view)
 		view->clock_stopped);
 	put_one(out, "hongbao_storage_level", "gauge",
 		"0 ok, 1 no new packets, 2 no grabs, 3 control only", view->storage_level);
-	for (uint32_t i = 0; i < view->counter_count; i++) {
-		bool gauge = strstr(view->label[i].label, "(gauge)") != NULL;
-
-		metric_name(name, "hongbao_", view->label[i].key, !gauge);
-		put_one(out, name, gauge ? "gauge" : "counter", view->label[i].label,
-			view->counter[i]);
-	}
+	hb_metrics_put_counters(out, view);
 	put_help(out, "hongbao_lcore_busy_seconds_total", "time an lcore had work", "counter");
 	for (uint32_t i = 0; i < view->lcore_count; i++)
 		fprintf(out, "hongbao_lcore_busy_seconds_total{lcore=\"%u\"} %llu.%09llu\n", i,
@@ -193,6 +209,26 @@ put_server(FILE *out, const char *socket, struct hb_http_server *server)
 }
 
 static void
+put_alarms(FILE *out, struct hb_alarms *alarms)
+{
+	struct hb_alarm_counts counts = {0};
+
+	hb_alarms_counts_read(alarms, &counts);
+	put_one(out, "hongbao_control_alarms_active", "gauge", "alarms that are raised",
+		counts.active);
+	put_one(out, "hongbao_control_alarm_changes_total", "counter",
+		"alarms raised or cleared, and tests", counts.changes);
+	put_one(out, "hongbao_control_alarms_sent_total", "counter",
+		"alarm messages that the webhook took", counts.webhook.sent);
+	put_one(out, "hongbao_control_alarms_failed_total", "counter",
+		"tries to send an alarm that failed", counts.webhook.failed);
+	put_one(out, "hongbao_control_alarms_dropped_total", "counter", "alarm messages given up",
+		counts.webhook.dropped);
+	put_one(out, "hongbao_control_alarms_waiting", "gauge",
+		"alarm messages that wait for the webhook", counts.webhook.waiting);
+}
+
+static void
 put_own(FILE *out, const struct hb_control *control, const struct hb_engine_view *view)
 {
 	put_help(out, "hongbao_control_http_replies_total", "HTTP replies of control", "counter");
@@ -214,6 +250,7 @@ put_own(FILE *out, const struct hb_control *control, const struct hb_engine_view
 		hb_reads_from_replicas(control->reads));
 	put_one(out, "hongbao_control_jobs_alarm", "gauge", "jobs in alarm",
 		hb_jobs_alarms(control->jobs));
+	put_alarms(out, control->alarms);
 }
 
 void

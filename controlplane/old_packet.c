@@ -61,6 +61,8 @@ static void
 fill_detail(struct hb_reply_detail *d, const struct hb_old_packet_row *row)
 {
 	d->head.id = row->packet;
+	d->head.amount_fen = row->share_min_fen;
+	d->head.other_fen = row->share_max_fen;
 	d->sender = row->sender;
 	d->group = row->group_id;
 	d->recipient = row->recipient;

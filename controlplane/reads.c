@@ -185,6 +185,8 @@ static const struct hb_db_column old_packet_out[] = {
 	OLD(HB_DB_I64, refunded_fen),
 	OLD(HB_DB_U32, share_count),
 	OLD(HB_DB_U32, left_count),
+	OLD(HB_DB_I64, share_min_fen),
+	OLD(HB_DB_I64, share_max_fen),
 	OLD(HB_DB_U64, created_ms),
 	OLD(HB_DB_U64, deadline_ms),
 	OLD(HB_DB_TEXT, greeting),
@@ -248,8 +250,8 @@ static const struct query queries[HB_READ_QUERY_COUNT] = {
 		overdue_in, COUNT(overdue_in), packet_out, COUNT(packet_out)},
 	[HB_READ_PACKET] = {"SELECT packet, sender, group_id, recipient, kind, algorithm, state, "
 			    "total_fen, left_fen, refunded_fen, share_count, left_count, "
-			    "created_ms, deadline_ms, greeting, commitment, seed FROM packet_NN "
-			    "WHERE packet = ?",
+			    "share_min_fen, share_max_fen, created_ms, deadline_ms, greeting, "
+			    "commitment, seed FROM packet_NN WHERE packet = ?",
 		old_packet_in, COUNT(old_packet_in), old_packet_out, COUNT(old_packet_out)},
 	[HB_READ_CLAIMS] = {CLAIM_COLUMNS "AND share >= ? ORDER BY share LIMIT ?", claims_in,
 		COUNT(claims_in), claim_out, COUNT(claim_out)},

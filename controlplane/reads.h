@@ -84,6 +84,8 @@ struct hb_old_packet_row {
 	int64_t refunded_fen;
 	uint32_t share_count;
 	uint32_t left_count;
+	int64_t share_min_fen;
+	int64_t share_max_fen;
 	uint64_t created_ms;
 	uint64_t deadline_ms;
 	char greeting[HB_GREETING_BYTES_MAX];

@@ -120,6 +120,7 @@ fill_shared(struct hb_dataplane *dp)
 	shared->engine.packet_total_fen_max = config->packet_total_fen_max;
 	shared->engine.packet_count_max = (uint32_t)config->packet_count_max;
 	shared->engine.packet_lifetime_s_max = (uint32_t)config->packet_lifetime_s_max;
+	shared->engine.order_version = (uint32_t)config->order_version;
 	shared->engine.tokens_required = true;
 	hb_ledger_clock_shared_init(&shared->clock, (uint64_t)config->clock_step_ms_max * 1000000,
 		(uint64_t)config->clock_gap_s_max * 1000000000);

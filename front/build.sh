@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Build the nginx module against the packaged nginx (Debian: nginx, nginx-dev).
+# Build the nginx modules, one shared object, against the packaged nginx (Debian: nginx, nginx-dev).
 #
-#   front/build.sh BUILD_DIR   ->   BUILD_DIR/ngx_http_hb_module.so
+#   front/build.sh BUILD_DIR   ->   BUILD_DIR/ngx_hb_module.so
 #
 # nginx-dev brings headers, configure and the flags nginx was built with, but no
 # sources of the core; so only the module is made. Everything is written below
@@ -14,7 +14,7 @@ set -euo pipefail
 
 front=$(cd "$(dirname "$0")" && pwd)
 nginx_src=/usr/share/nginx/src
-module=ngx_http_hb_module.so
+module=ngx_hb_module.so
 
 [ -r "$nginx_src/conf_flags" ] || {
     echo "front/build.sh: $nginx_src/conf_flags is missing: install nginx-dev" >&2
@@ -48,7 +48,7 @@ if ! configured; then
     ln -sfn "${front%/front}" source
     # The flags of the packaged nginx, so that the binary signature is the same.
     . "$nginx_src/conf_flags"
-    ./configure "${NGX_CONF_FLAGS[@]}" \
+    ./configure "${NGX_CONF_FLAGS[@]}" --with-stream=dynamic \
         --with-cc-opt="-O2 -g -fPIC -D_GNU_SOURCE -fno-strict-aliasing \
 -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 -Wshadow -Wformat=2 -Wno-format-nonliteral -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2" \

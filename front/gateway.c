@@ -848,6 +848,10 @@ detail_state(struct hb_answer *answer, const struct hb_reply_detail *detail)
 	put_number(answer, detail->share_count);
 	PUT(answer, ",\"taken\":");
 	put_number(answer, detail->taken_count);
+	PUT(answer, ",\"share_min_fen\":");
+	put_money(answer, detail->head.amount_fen);
+	PUT(answer, ",\"share_max_fen\":");
+	put_money(answer, detail->head.other_fen);
 	PUT(answer, ",\"created_ms\":");
 	put_number(answer, detail->created_ms);
 	PUT(answer, ",\"deadline_ms\":");

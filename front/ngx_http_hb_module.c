@@ -3,19 +3,11 @@
 /*
  * The HTTP front: verifies users, hands their requests to the dataplane as
  * frames and answers with its replies.  Routes, JSON and tokens are in the
- * plain C files beside this one; here is only what nginx must see.
+ * plain C files beside this one, the ring to the dataplane in ngx_hb_ring.c;
+ * here is only what nginx must see of HTTP.
  *
- * Each worker is one client of the dataplane, attached in init_process.  A
- * request that waits holds a slot; the frame's correlation is the slot's index
- * and generation, so a reply that comes after its request has gone is ignored.
- * Two descriptors of the client are in epoll: the eventfd that tells of
- * replies, and the attach socket, whose hang-up tells that the dataplane died.
- * Then every waiting request is answered "unknown outcome" and the worker
- * attaches again.
- *
- * If a worker dies, the dataplane sees the hang-up and frees its rings; what
- * was decided for its users stays decided and is told to them when they ask
- * again with the same sequence.
+ * If a worker dies, what was decided for its users stays decided and is told
+ * to them when they ask again with the same sequence.
  */
 
 
@@ -25,69 +17,19 @@
 #include <ngx_http.h>
 
 #include "front/gateway.h"
-#include "front/jwt.h"
-#include "front/keys.h"
-#include "shm/client.h"
-
-
-#define NGX_HTTP_HB_SLOTS           16384
-#define NGX_HTTP_HB_REPLIES_MAX     256     /* taken in one turn */
-#define NGX_HTTP_HB_REATTACH        100     /* ms */
-#define NGX_HTTP_HB_TIMEOUT         2000    /* ms */
-
-
-typedef struct {
-    ngx_str_t                      socket;
-    ngx_int_t                      node;
-    ngx_msec_t                     timeout;
-    struct hb_jwt_keys            *keys;
-    ngx_uint_t                     used;
-} ngx_http_hb_main_conf_t;
+#include "front/ngx_hb_ring.h"
 
 
 typedef struct {
     ngx_flag_t                     require_user;
-    ngx_str_t                  gone;           /* named location, "": none */
+    ngx_str_t                      gone;    /* named location, "": none */
 } ngx_http_hb_loc_conf_t;
-
-
-/* a request that waits for its reply; free when request is NULL */
-
-typedef struct {
-    ngx_queue_t                    queue;
-    ngx_http_request_t            *request;
-    ngx_msec_t                     deadline;
-    uint32_t                       generation;
-} ngx_http_hb_slot_t;
 
 
 typedef struct {
     struct hb_call                 call;
-    ngx_http_hb_slot_t            *slot;
+    ngx_hb_slot_t                 *slot;    /* while the request waits */
 } ngx_http_hb_ctx_t;
-
-
-typedef struct {
-    ngx_http_hb_main_conf_t       *conf;
-    ngx_log_t                     *log;
-
-    struct hb_jwt                 *jwt;
-    struct hb_client              *client;
-    ngx_connection_t              *wake;
-    ngx_connection_t              *hangup;
-
-    ngx_event_t                    settle;
-    ngx_event_t                    expire;
-    ngx_event_t                    reattach;
-    ngx_connection_t               dumb;
-
-    ngx_queue_t                    free;
-    ngx_queue_t                    waiting;     /* oldest first */
-    ngx_http_hb_slot_t            *slots;
-
-    struct hb_answer               answer;
-    unsigned                       complained:1;
-} ngx_http_hb_worker_t;
 
 
 static ngx_int_t ngx_http_hb_access_handler(ngx_http_request_t *r);
@@ -106,22 +48,9 @@ static ngx_int_t ngx_http_hb_unauthorized(ngx_http_request_t *r,
 static ngx_int_t ngx_http_hb_add_header(ngx_http_request_t *r, ngx_str_t *key,
     ngx_str_t *value);
 static void ngx_http_hb_cleanup(void *data);
-static void ngx_http_hb_release(ngx_http_hb_slot_t *slot);
-static void ngx_http_hb_finish(ngx_http_hb_slot_t *slot);
-static ngx_uint_t ngx_http_hb_gone(ngx_http_hb_slot_t *slot,
+static void ngx_http_hb_reply(void *data, const struct hb_reply *reply);
+static ngx_uint_t ngx_http_hb_gone(ngx_http_request_t *r,
     const struct hb_reply *reply);
-
-static void ngx_http_hb_reply(void *context, const struct hb_reply *reply);
-static void ngx_http_hb_wake_handler(ngx_event_t *ev);
-static void ngx_http_hb_hangup_handler(ngx_event_t *ev);
-static void ngx_http_hb_settle_handler(ngx_event_t *ev);
-static void ngx_http_hb_expire_handler(ngx_event_t *ev);
-static void ngx_http_hb_reattach_handler(ngx_event_t *ev);
-static void ngx_http_hb_attach(void);
-static void ngx_http_hb_detach(const char *why);
-static ngx_connection_t *ngx_http_hb_watch(ngx_socket_t fd,
-    ngx_event_handler_pt handler);
-static void ngx_http_hb_unwatch(ngx_connection_t *c);
 
 static ngx_int_t ngx_http_hb_user_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
@@ -129,56 +58,14 @@ static ngx_int_t ngx_http_hb_group_variable(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_hb_add_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_http_hb_init(ngx_conf_t *cf);
-static void *ngx_http_hb_create_main_conf(ngx_conf_t *cf);
-static char *ngx_http_hb_init_main_conf(ngx_conf_t *cf, void *conf);
 static void *ngx_http_hb_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_hb_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
 static char *ngx_http_hb_front(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_http_hb_socket(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static char *ngx_http_hb_jwt_keys(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-static void ngx_http_hb_keys_cleanup(void *data);
-static ngx_int_t ngx_http_hb_init_process(ngx_cycle_t *cycle);
-static void ngx_http_hb_exit_process(ngx_cycle_t *cycle);
-
-
-static ngx_conf_num_bounds_t  ngx_http_hb_node_bounds = {
-    ngx_conf_check_num_bounds, 0, HB_NODE_MAX
-};
 
 
 static ngx_command_t  ngx_http_hb_commands[] = {
-
-    { ngx_string("hb_socket"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_http_hb_socket,
-      NGX_HTTP_MAIN_CONF_OFFSET,
-      0,
-      NULL },
-
-    { ngx_string("hb_jwt_keys"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_http_hb_jwt_keys,
-      NGX_HTTP_MAIN_CONF_OFFSET,
-      0,
-      NULL },
-
-    { ngx_string("hb_node"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_num_slot,
-      NGX_HTTP_MAIN_CONF_OFFSET,
-      offsetof(ngx_http_hb_main_conf_t, node),
-      &ngx_http_hb_node_bounds },
-
-    { ngx_string("hb_timeout"),
-      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
-      ngx_conf_set_msec_slot,
-      NGX_HTTP_MAIN_CONF_OFFSET,
-      offsetof(ngx_http_hb_main_conf_t, timeout),
-      NULL },
 
     { ngx_string("hb_front"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
@@ -209,8 +96,8 @@ static ngx_http_module_t  ngx_http_hb_module_ctx = {
     ngx_http_hb_add_variables,             /* preconfiguration */
     ngx_http_hb_init,                      /* postconfiguration */
 
-    ngx_http_hb_create_main_conf,          /* create main configuration */
-    ngx_http_hb_init_main_conf,            /* init main configuration */
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
 
     NULL,                                  /* create server configuration */
     NULL,                                  /* merge server configuration */
@@ -227,10 +114,10 @@ ngx_module_t  ngx_http_hb_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    ngx_http_hb_init_process,              /* init process */
+    NULL,                                  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    ngx_http_hb_exit_process,              /* exit process */
+    NULL,                                  /* exit process */
     NULL,                                  /* exit master */
     NGX_MODULE_V1_PADDING
 };
@@ -239,9 +126,9 @@ ngx_module_t  ngx_http_hb_module = {
 static ngx_str_t  ngx_http_hb_user_name = ngx_string("hb_user");
 static ngx_str_t  ngx_http_hb_group_name = ngx_string("hb_group");
 
-/* one per worker, made in init_process; NULL in other processes */
+/* one answer is written at a time, in one turn of the event loop */
 
-static ngx_http_hb_worker_t  *ngx_http_hb_worker;
+static struct hb_answer  ngx_http_hb_text;
 
 
 /* access phase: who asks */
@@ -284,11 +171,8 @@ ngx_http_hb_handler(ngx_http_request_t *r)
     enum hb_method          method;
     struct hb_text          path;
     ngx_http_hb_ctx_t      *ctx;
-    ngx_http_hb_worker_t   *worker;
 
-    worker = ngx_http_hb_worker;
-
-    if (worker == NULL) {
+    if (ngx_hb_jwt() == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
@@ -304,7 +188,7 @@ ngx_http_hb_handler(ngx_http_request_t *r)
     path.at = (const char *) r->uri.data;
     path.length = r->uri.len;
 
-    if (hb_gateway_route(&ctx->call, &worker->answer, method, path) == 0) {
+    if (hb_gateway_route(&ctx->call, &ngx_http_hb_text, method, path) == 0) {
 
         if (ctx->call.route != HB_ROUTE_HEALTH) {
             r->request_body_in_single_buf = 1;
@@ -315,7 +199,7 @@ ngx_http_hb_handler(ngx_http_request_t *r)
             return (rc >= NGX_HTTP_SPECIAL_RESPONSE) ? rc : NGX_DONE;
         }
 
-        hb_gateway_health(&worker->answer, worker->client != NULL);
+        hb_gateway_health(&ngx_http_hb_text, ngx_hb_attached());
     }
 
     rc = ngx_http_discard_request_body(r);
@@ -353,10 +237,7 @@ ngx_http_hb_start(ngx_http_request_t *r, ngx_http_hb_ctx_t *ctx)
     const char                 *why;
     struct hb_text              args, body;
     union hb_any_frame          frame;
-    ngx_http_hb_worker_t       *worker;
     const struct hb_identity   *identity;
-
-    worker = ngx_http_hb_worker;
 
     rc = ngx_http_hb_body(r, &body);
 
@@ -373,15 +254,15 @@ ngx_http_hb_start(ngx_http_request_t *r, ngx_http_hb_ctx_t *ctx)
     args.at = (const char *) r->args.data;
     args.length = r->args.len;
 
-    if (hb_gateway_frame(&ctx->call, &frame, &worker->answer, identity, args,
+    if (hb_gateway_frame(&ctx->call, &frame, &ngx_http_hb_text, identity, args,
                          body, (uint32_t) ngx_time())
         != 0)
     {
         return ngx_http_hb_answer(r);
     }
 
-    if (worker->client == NULL) {
-        hb_gateway_health(&worker->answer, 0);
+    if (!ngx_hb_attached()) {
+        hb_gateway_health(&ngx_http_hb_text, 0);
         return ngx_http_hb_answer(r);
     }
 
@@ -393,65 +274,27 @@ static ngx_int_t
 ngx_http_hb_submit(ngx_http_request_t *r, ngx_http_hb_ctx_t *ctx,
     struct hb_frame *frame)
 {
-    ngx_queue_t            *q;
-    ngx_http_cleanup_t     *cln;
-    ngx_http_hb_slot_t     *slot;
-    ngx_http_hb_worker_t   *worker;
-
-    worker = ngx_http_hb_worker;
-
-    if (ngx_queue_empty(&worker->free)) {
-        goto busy;
-    }
+    ngx_http_cleanup_t  *cln;
 
     cln = ngx_http_cleanup_add(r, 0);
     if (cln == NULL) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    q = ngx_queue_head(&worker->free);
-    slot = ngx_queue_data(q, ngx_http_hb_slot_t, queue);
+    ctx->slot = ngx_hb_send(frame, ngx_http_hb_reply, r);
 
-    frame->correlation = (uint64_t) slot->generation << 32
-                         | (uint64_t) (slot - worker->slots);
-
-    if (hb_client_send(worker->client, frame) != 0) {
-        goto busy;
+    if (ctx->slot == NULL) {
+        hb_gateway_status(&ngx_http_hb_text, HB_STATUS_BUSY);
+        return ngx_http_hb_answer(r);
     }
-
-    ngx_queue_remove(q);
-    ngx_queue_insert_tail(&worker->waiting, q);
-
-    slot->request = r;
-    slot->deadline = ngx_current_msec + worker->conf->timeout;
-    ctx->slot = slot;
 
     cln->handler = ngx_http_hb_cleanup;
     cln->data = ctx;
-
-    /*
-     * One timer for all: they wait equally long, so the oldest is first.
-     * Not cancelable, so that a worker that shuts down lives until they end.
-     */
-
-    worker->expire.cancelable = 0;
-
-    if (!worker->expire.timer_set) {
-        ngx_add_timer(&worker->expire, worker->conf->timeout);
-    }
-
-    ngx_post_event(&worker->settle, &ngx_posted_events);
 
     r->read_event_handler = ngx_http_test_reading;
     r->write_event_handler = ngx_http_request_empty_handler;
 
     return NGX_AGAIN;
-
-busy:
-
-    hb_gateway_status(&worker->answer, HB_STATUS_BUSY);
-
-    return ngx_http_hb_answer(r);
 }
 
 
@@ -513,7 +356,7 @@ ngx_http_hb_identity(ngx_http_request_t *r, const char **why)
     u_char            *p, *last;
     ngx_table_elt_t   *h;
 
-    if (ngx_http_hb_worker == NULL) {
+    if (ngx_hb_jwt() == NULL) {
         *why = "there is no worker";
         return NULL;
     }
@@ -537,7 +380,7 @@ ngx_http_hb_identity(ngx_http_request_t *r, const char **why)
     p = h->value.data + sizeof("Bearer ") - 1;
     last = h->value.data + h->value.len;
 
-    return hb_jwt_verify(ngx_http_hb_worker->jwt, (const char *) p, last - p,
+    return hb_jwt_verify(ngx_hb_jwt(), (const char *) p, last - p,
                          (int64_t) ngx_time(), why);
 }
 
@@ -556,7 +399,7 @@ ngx_http_hb_answer(ngx_http_request_t *r)
     static ngx_str_t    retry_after = ngx_string("Retry-After");
     static ngx_str_t    one = ngx_string("1");
 
-    answer = &ngx_http_hb_worker->answer;
+    answer = &ngx_http_hb_text;
 
     b = ngx_calloc_buf(r->pool);
     if (b == NULL) {
@@ -605,13 +448,13 @@ ngx_http_hb_unauthorized(ngx_http_request_t *r, const char *why)
     static ngx_str_t  authenticate = ngx_string("WWW-Authenticate");
     static ngx_str_t  bearer = ngx_string("Bearer");
 
-    if (ngx_http_hb_worker == NULL
+    if (ngx_hb_jwt() == NULL
         || ngx_http_hb_add_header(r, &authenticate, &bearer) != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    hb_gateway_error(&ngx_http_hb_worker->answer, NGX_HTTP_UNAUTHORIZED,
+    hb_gateway_error(&ngx_http_hb_text, NGX_HTTP_UNAUTHORIZED,
                      "unauthorized", why);
 
     return ngx_http_hb_answer(r);
@@ -636,7 +479,7 @@ ngx_http_hb_add_header(ngx_http_request_t *r, ngx_str_t *key, ngx_str_t *value)
 }
 
 
-/* slots */
+/* waiting */
 
 static void
 ngx_http_hb_cleanup(void *data)
@@ -646,46 +489,32 @@ ngx_http_hb_cleanup(void *data)
     /* the client has gone before its reply */
 
     if (ctx->slot != NULL) {
-        ngx_http_hb_release(ctx->slot);
+        ngx_hb_forget(ctx->slot);
         ctx->slot = NULL;
     }
 }
 
 
 static void
-ngx_http_hb_release(ngx_http_hb_slot_t *slot)
+ngx_http_hb_reply(void *data, const struct hb_reply *reply)
 {
-    ngx_http_hb_worker_t  *worker;
+    ngx_http_request_t  *r = data;
 
-    worker = ngx_http_hb_worker;
+    ngx_connection_t   *c;
+    ngx_http_hb_ctx_t  *ctx;
 
-    slot->request = NULL;
-    slot->generation++;
-
-    ngx_queue_remove(&slot->queue);
-    ngx_queue_insert_tail(&worker->free, &slot->queue);
-
-    worker->expire.cancelable = ngx_queue_empty(&worker->waiting);
-}
-
-
-/* end the slot's request with what is in the worker's answer */
-
-static void
-ngx_http_hb_finish(ngx_http_hb_slot_t *slot)
-{
-    ngx_connection_t    *c;
-    ngx_http_request_t  *r;
-    ngx_http_hb_ctx_t   *ctx;
-
-    r = slot->request;
     c = r->connection;
     ctx = ngx_http_get_module_ctx(r, ngx_http_hb_module);
-
     ctx->slot = NULL;
-    ngx_http_hb_release(slot);
 
-    ngx_http_finalize_request(r, ngx_http_hb_answer(r));
+    if (reply == NULL) {
+        hb_gateway_status(&ngx_http_hb_text, HB_STATUS_UNKNOWN_OUTCOME);
+        ngx_http_finalize_request(r, ngx_http_hb_answer(r));
+
+    } else if (!ngx_http_hb_gone(r, reply)) {
+        hb_gateway_reply(&ngx_http_hb_text, &ctx->call, ngx_hb_node(), reply);
+        ngx_http_finalize_request(r, ngx_http_hb_answer(r));
+    }
 
     ngx_http_run_posted_requests(c);
 }
@@ -697,15 +526,11 @@ ngx_http_hb_finish(ngx_http_hb_slot_t *slot)
  */
 
 static ngx_uint_t
-ngx_http_hb_gone(ngx_http_hb_slot_t *slot, const struct hb_reply *reply)
+ngx_http_hb_gone(ngx_http_request_t *r, const struct hb_reply *reply)
 {
-    ngx_connection_t        *c;
-    ngx_http_request_t      *r;
     ngx_http_hb_ctx_t       *ctx;
     ngx_http_hb_loc_conf_t  *hlcf;
 
-    r = slot->request;
-    c = r->connection;
     ctx = ngx_http_get_module_ctx(r, ngx_http_hb_module);
     hlcf = ngx_http_get_module_loc_conf(r, ngx_http_hb_module);
 
@@ -716,297 +541,10 @@ ngx_http_hb_gone(ngx_http_hb_slot_t *slot, const struct hb_reply *reply)
         return 0;
     }
 
-    ctx->slot = NULL;
-    ngx_http_hb_release(slot);
-
     (void) ngx_http_named_location(r, &hlcf->gone);
     ngx_http_finalize_request(r, NGX_DONE);
 
-    ngx_http_run_posted_requests(c);
-
     return 1;
-}
-
-
-/* the dataplane */
-
-static void
-ngx_http_hb_reply(void *context, const struct hb_reply *reply)
-{
-    ngx_http_hb_ctx_t     *ctx;
-    ngx_http_hb_slot_t    *slot;
-    ngx_http_hb_worker_t  *worker = context;
-
-    if ((uint32_t) reply->correlation >= NGX_HTTP_HB_SLOTS) {
-        return;
-    }
-
-    slot = &worker->slots[(uint32_t) reply->correlation];
-
-    if (slot->request == NULL
-        || slot->generation != (uint32_t) (reply->correlation >> 32))
-    {
-        return;
-    }
-
-    if (ngx_http_hb_gone(slot, reply)) {
-        return;
-    }
-
-    ctx = ngx_http_get_module_ctx(slot->request, ngx_http_hb_module);
-
-    hb_gateway_reply(&worker->answer, &ctx->call,
-                     (uint32_t) worker->conf->node, reply);
-
-    ngx_http_hb_finish(slot);
-}
-
-
-static void
-ngx_http_hb_wake_handler(ngx_event_t *ev)
-{
-    ngx_http_hb_worker_t  *worker;
-
-    worker = ngx_http_hb_worker;
-
-    hb_client_awake(worker->client);
-
-    if (hb_client_poll(worker->client, ngx_http_hb_reply, worker,
-                       NGX_HTTP_HB_REPLIES_MAX)
-        < 0)
-    {
-        ngx_http_hb_detach("its replies are damaged");
-        return;
-    }
-
-    ngx_post_event(&worker->settle, &ngx_posted_events);
-}
-
-
-static void
-ngx_http_hb_hangup_handler(ngx_event_t *ev)
-{
-    int                    n;
-    ngx_connection_t      *c;
-    ngx_http_hb_worker_t  *worker;
-
-    c = ev->data;
-    worker = ngx_http_hb_worker;
-
-    /* worker_shutdown_timeout calls every connection's handler */
-
-    if (c->close) {
-        return;
-    }
-
-    /* replies that were published before are as good as ever */
-
-    do {
-        n = hb_client_poll(worker->client, ngx_http_hb_reply, worker,
-                           NGX_HTTP_HB_REPLIES_MAX);
-    } while (n > 0);
-
-    ngx_http_hb_detach("it hung up");
-}
-
-
-/*
- * Once per turn of the event loop, after everything else: publish what was
- * sent, then announce sleep.  The announcement stays while the worker may
- * block, so the dataplane rings the eventfd for every reply from here on.
- */
-
-static void
-ngx_http_hb_settle_handler(ngx_event_t *ev)
-{
-    ngx_http_hb_worker_t  *worker;
-
-    worker = ngx_http_hb_worker;
-
-    if (worker->client == NULL) {
-        return;
-    }
-
-    hb_client_flush(worker->client);
-
-    if (hb_client_sleep(worker->client)) {
-        return;
-    }
-
-    hb_client_awake(worker->client);
-
-    if (hb_client_poll(worker->client, ngx_http_hb_reply, worker,
-                       NGX_HTTP_HB_REPLIES_MAX)
-        < 0)
-    {
-        ngx_http_hb_detach("its replies are damaged");
-        return;
-    }
-
-    ngx_post_event(ev, &ngx_posted_next_events);
-}
-
-
-static void
-ngx_http_hb_expire_handler(ngx_event_t *ev)
-{
-    ngx_queue_t           *q;
-    ngx_msec_int_t         left;
-    ngx_http_hb_slot_t    *slot;
-    ngx_http_hb_worker_t  *worker;
-
-    worker = ngx_http_hb_worker;
-
-    while (!ngx_queue_empty(&worker->waiting)) {
-
-        q = ngx_queue_head(&worker->waiting);
-        slot = ngx_queue_data(q, ngx_http_hb_slot_t, queue);
-
-        left = (ngx_msec_int_t) (slot->deadline - ngx_current_msec);
-
-        if (left > 0) {
-            ngx_add_timer(ev, (ngx_msec_t) left);
-            return;
-        }
-
-        hb_gateway_status(&worker->answer, HB_STATUS_UNKNOWN_OUTCOME);
-        ngx_http_hb_finish(slot);
-    }
-}
-
-
-static void
-ngx_http_hb_reattach_handler(ngx_event_t *ev)
-{
-    if (!ngx_exiting) {
-        ngx_http_hb_attach();
-    }
-}
-
-
-static void
-ngx_http_hb_attach(void)
-{
-    int                    rc;
-    char                   name[32], error[160];
-    ngx_http_hb_worker_t  *worker;
-
-    worker = ngx_http_hb_worker;
-
-    ngx_snprintf((u_char *) name, sizeof(name), "nginx %P%Z", ngx_pid);
-
-    rc = hb_client_open(&worker->client, (char *) worker->conf->socket.data,
-                        name, 0, 0, error);
-
-    if (rc != 0) {
-        if (!worker->complained) {
-            ngx_log_error(NGX_LOG_ERR, worker->log, -rc,
-                          "cannot attach to the dataplane, trying again "
-                          "every %d ms: %s", NGX_HTTP_HB_REATTACH, error);
-            worker->complained = 1;
-        }
-
-        ngx_add_timer(&worker->reattach, NGX_HTTP_HB_REATTACH);
-        return;
-    }
-
-    worker->wake = ngx_http_hb_watch(hb_client_wake_fd(worker->client),
-                                     ngx_http_hb_wake_handler);
-    worker->hangup = ngx_http_hb_watch(hb_client_socket_fd(worker->client),
-                                       ngx_http_hb_hangup_handler);
-
-    if (worker->wake == NULL || worker->hangup == NULL) {
-        ngx_http_hb_detach("out of connections");
-        return;
-    }
-
-    worker->complained = 0;
-
-    ngx_log_error(NGX_LOG_NOTICE, worker->log, 0,
-                  "attached to the dataplane");
-
-    ngx_post_event(&worker->settle, &ngx_posted_events);
-}
-
-
-static void
-ngx_http_hb_detach(const char *why)
-{
-    ngx_queue_t           *q;
-    ngx_http_hb_slot_t    *slot;
-    ngx_http_hb_worker_t  *worker;
-
-    worker = ngx_http_hb_worker;
-
-    ngx_log_error(NGX_LOG_ERR, worker->log, 0,
-                  "detached from the dataplane: %s", why);
-
-    ngx_http_hb_unwatch(worker->wake);
-    ngx_http_hb_unwatch(worker->hangup);
-    worker->wake = NULL;
-    worker->hangup = NULL;
-
-    hb_client_close(worker->client);
-    worker->client = NULL;
-
-    while (!ngx_queue_empty(&worker->waiting)) {
-
-        q = ngx_queue_head(&worker->waiting);
-        slot = ngx_queue_data(q, ngx_http_hb_slot_t, queue);
-
-        hb_gateway_status(&worker->answer, HB_STATUS_UNKNOWN_OUTCOME);
-        ngx_http_hb_finish(slot);
-    }
-
-    ngx_add_timer(&worker->reattach, NGX_HTTP_HB_REATTACH);
-}
-
-
-/* put a descriptor of the client into epoll; it stays the client's */
-
-static ngx_connection_t *
-ngx_http_hb_watch(ngx_socket_t fd, ngx_event_handler_pt handler)
-{
-    ngx_connection_t      *c;
-    ngx_http_hb_worker_t  *worker;
-
-    worker = ngx_http_hb_worker;
-
-    c = ngx_get_connection(fd, worker->log);
-    if (c == NULL) {
-        return NULL;
-    }
-
-    c->shared = 1;
-    c->log = worker->log;
-    c->read->log = worker->log;
-    c->write->log = worker->log;
-    c->read->handler = handler;
-
-    if (ngx_add_event(c->read, NGX_READ_EVENT, NGX_CLEAR_EVENT) != NGX_OK) {
-        ngx_free_connection(c);
-        c->fd = (ngx_socket_t) -1;
-        return NULL;
-    }
-
-    return c;
-}
-
-
-static void
-ngx_http_hb_unwatch(ngx_connection_t *c)
-{
-    if (c == NULL) {
-        return;
-    }
-
-    /* not closed yet, and perhaps known elsewhere: it must leave epoll */
-
-    if (c->read->active) {
-        ngx_del_event(c->read, NGX_READ_EVENT, 0);
-    }
-
-    ngx_close_connection(c);
 }
 
 
@@ -1105,16 +643,7 @@ static ngx_int_t
 ngx_http_hb_init(ngx_conf_t *cf)
 {
     ngx_http_handler_pt        *h;
-    ngx_http_hb_main_conf_t    *hmcf;
     ngx_http_core_main_conf_t  *cmcf;
-
-    hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hb_module);
-
-    if (hmcf->used && (hmcf->socket.len == 0 || hmcf->keys == NULL)) {
-        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                      "\"hb_front\" needs \"hb_socket\" and \"hb_jwt_keys\"");
-        return NGX_ERROR;
-    }
 
     cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
 
@@ -1126,47 +655,6 @@ ngx_http_hb_init(ngx_conf_t *cf)
     *h = ngx_http_hb_access_handler;
 
     return NGX_OK;
-}
-
-
-static void *
-ngx_http_hb_create_main_conf(ngx_conf_t *cf)
-{
-    ngx_http_hb_main_conf_t  *conf;
-
-    /*
-     * set by ngx_pcalloc():
-     *
-     *     conf->socket = { 0, NULL };
-     *     conf->keys = NULL;
-     *     conf->used = 0;
-     */
-
-    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_hb_main_conf_t));
-    if (conf == NULL) {
-        return NULL;
-    }
-
-    conf->node = NGX_CONF_UNSET;
-    conf->timeout = NGX_CONF_UNSET_MSEC;
-
-    return conf;
-}
-
-
-static char *
-ngx_http_hb_init_main_conf(ngx_conf_t *cf, void *conf)
-{
-    ngx_http_hb_main_conf_t  *hmcf = conf;
-
-    ngx_conf_init_value(hmcf->node, 1);
-    ngx_conf_init_msec_value(hmcf->timeout, NGX_HTTP_HB_TIMEOUT);
-
-    if (hmcf->timeout == 0) {
-        return "\"hb_timeout\" must not be 0";
-    }
-
-    return NGX_CONF_OK;
 }
 
 
@@ -1189,16 +677,14 @@ ngx_http_hb_create_loc_conf(ngx_conf_t *cf)
 static char *
 ngx_http_hb_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
-    ngx_http_hb_loc_conf_t   *prev = parent;
-    ngx_http_hb_loc_conf_t   *conf = child;
-    ngx_http_hb_main_conf_t  *hmcf;
+    ngx_http_hb_loc_conf_t  *prev = parent;
+    ngx_http_hb_loc_conf_t  *conf = child;
 
     ngx_conf_merge_value(conf->require_user, prev->require_user, 0);
     ngx_conf_merge_str_value(conf->gone, prev->gone, "");
 
     if (conf->require_user) {
-        hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hb_module);
-        hmcf->used = 1;
+        ngx_hb_get_conf(cf->cycle)->used = "hb_require_user";
     }
 
     return NGX_CONF_OK;
@@ -1208,173 +694,12 @@ ngx_http_hb_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 static char *
 ngx_http_hb_front(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
-    ngx_http_hb_main_conf_t   *hmcf;
     ngx_http_core_loc_conf_t  *clcf;
 
     clcf = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
     clcf->handler = ngx_http_hb_handler;
 
-    hmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_hb_module);
-    hmcf->used = 1;
+    ngx_hb_get_conf(cf->cycle)->used = "hb_front";
 
     return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_hb_socket(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_hb_main_conf_t  *hmcf = conf;
-
-    ngx_str_t           *value;
-    struct sockaddr_un   address;
-
-    if (hmcf->socket.len != 0) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    if (value[1].len == 0 || value[1].len >= sizeof(address.sun_path)) {
-        return "must be a path of at most 107 characters";
-    }
-
-    hmcf->socket = value[1];
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_hb_jwt_keys(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_hb_main_conf_t  *hmcf = conf;
-
-    char                 error[HB_JWT_KEYS_ERROR_BYTES];
-    ngx_str_t           *value;
-    ngx_pool_cleanup_t  *cln;
-
-    if (hmcf->keys != NULL) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    cln = ngx_pool_cleanup_add(cf->cycle->pool, sizeof(struct hb_jwt_keys));
-    if (cln == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    ngx_memzero(cln->data, sizeof(struct hb_jwt_keys));
-    cln->handler = ngx_http_hb_keys_cleanup;
-    hmcf->keys = cln->data;
-
-    /* a file that is missing or open to others is refused by name */
-
-    if (hb_jwt_keys_load(hmcf->keys, (char *) value[1].data, error) != 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%s", error);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static void
-ngx_http_hb_keys_cleanup(void *data)
-{
-    hb_jwt_keys_clear(data);
-}
-
-
-/* processes */
-
-static ngx_int_t
-ngx_http_hb_init_process(ngx_cycle_t *cycle)
-{
-    ngx_uint_t                i;
-    ngx_http_hb_worker_t     *worker;
-    ngx_http_hb_main_conf_t  *hmcf;
-
-    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
-    {
-        return NGX_OK;
-    }
-
-    hmcf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_hb_module);
-
-    if (hmcf == NULL || hmcf->socket.len == 0 || hmcf->keys == NULL) {
-        return NGX_OK;
-    }
-
-    worker = ngx_pcalloc(cycle->pool, sizeof(ngx_http_hb_worker_t));
-    if (worker == NULL) {
-        return NGX_ERROR;
-    }
-
-    worker->slots = ngx_pcalloc(cycle->pool,
-                                NGX_HTTP_HB_SLOTS * sizeof(ngx_http_hb_slot_t));
-    if (worker->slots == NULL) {
-        return NGX_ERROR;
-    }
-
-    if (hb_jwt_open(&worker->jwt, hmcf->keys) != 0) {
-        return NGX_ERROR;
-    }
-
-    worker->conf = hmcf;
-    worker->log = cycle->log;
-
-    ngx_queue_init(&worker->free);
-    ngx_queue_init(&worker->waiting);
-
-    for (i = 0; i < NGX_HTTP_HB_SLOTS; i++) {
-        ngx_queue_insert_tail(&worker->free, &worker->slots[i].queue);
-    }
-
-    /* debug logging of events looks at a connection's descriptor */
-
-    worker->dumb.fd = (ngx_socket_t) -1;
-
-    worker->settle.handler = ngx_http_hb_settle_handler;
-    worker->settle.data = &worker->dumb;
-    worker->settle.log = cycle->log;
-
-    worker->expire.handler = ngx_http_hb_expire_handler;
-    worker->expire.data = &worker->dumb;
-    worker->expire.log = cycle->log;
-
-    worker->reattach.handler = ngx_http_hb_reattach_handler;
-    worker->reattach.data = &worker->dumb;
-    worker->reattach.log = cycle->log;
-    worker->reattach.cancelable = 1;
-
-    ngx_http_hb_worker = worker;
-
-    ngx_http_hb_attach();
-
-    return NGX_OK;
-}
-
-
-static void
-ngx_http_hb_exit_process(ngx_cycle_t *cycle)
-{
-    ngx_http_hb_worker_t  *worker;
-
-    worker = ngx_http_hb_worker;
-
-    if (worker == NULL) {
-        return;
-    }
-
-    if (worker->client != NULL) {
-        ngx_http_hb_unwatch(worker->wake);
-        ngx_http_hb_unwatch(worker->hangup);
-        hb_client_close(worker->client);
-        worker->client = NULL;
-    }
-
-    hb_jwt_close(worker->jwt);
-    worker->jwt = NULL;
 }

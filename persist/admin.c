@@ -124,7 +124,15 @@ status(struct hb_persist *persist)
 	json_object_set_new(
 		answer, "sync_us_p99", number(hb_histogram_quantile(&journal->sync_us, 990)));
 	json_object_set_new(
+		answer, "sync_us_p99_second", number(atomic_load(&gauges->sync_us_p99_second)));
+	json_object_set_new(answer, "volume_used", number(atomic_load(&gauges->volume_used)));
+	json_object_set_new(answer, "volume_whole", number(atomic_load(&gauges->volume_whole)));
+	json_object_set_new(
 		answer, "last_snapshot_seq", number(atomic_load(&persist->last_snapshot_seq)));
+	json_object_set_new(
+		answer, "snapshots_made", number(atomic_load(&persist->snapshots_made)));
+	json_object_set_new(
+		answer, "snapshots_failed", number(atomic_load(&persist->snapshots_failed)));
 	json_object_set_new(
 		answer, "active_segment", number(atomic_load(&journal->active_segment)));
 	json_object_set_new(answer, "appliers", hb_admin_appliers(persist));
@@ -160,6 +168,9 @@ counters(struct hb_persist *persist)
 		{"journal_sync_us_p99", hb_histogram_quantile(&journal->sync_us, 990)},
 		{"journal_sync_us_p999", hb_histogram_quantile(&journal->sync_us, 999)},
 		{"journal_sync_us_max", atomic_load(&journal->sync_us.max)},
+		{"journal_sync_us_p99_second", atomic_load(&gauges->sync_us_p99_second)},
+		{"journal_volume_used_bytes", atomic_load(&gauges->volume_used)},
+		{"journal_volume_bytes", atomic_load(&gauges->volume_whole)},
 		{"snapshots_made", atomic_load(&persist->snapshots_made)},
 		{"snapshots_failed", atomic_load(&persist->snapshots_failed)},
 		{"snapshot_seq", atomic_load(&persist->last_snapshot_seq)},

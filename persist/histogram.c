@@ -41,17 +41,42 @@ hb_histogram_add(struct hb_histogram *histogram, uint64_t value)
 		atomic_store_explicit(&histogram->max, value, memory_order_relaxed);
 }
 
-uint64_t
-hb_histogram_quantile(const struct hb_histogram *histogram, uint32_t per_mille)
+static uint64_t
+quantile(const uint64_t count[HB_HISTOGRAM_BUCKETS], uint32_t per_mille)
 {
 	uint64_t total = 0, seen = 0;
 
 	for (uint32_t i = 0; i < HB_HISTOGRAM_BUCKETS; i++)
-		total += atomic_load_explicit(&histogram->count[i], memory_order_relaxed);
+		total += count[i];
 	for (uint32_t i = 0; i < HB_HISTOGRAM_BUCKETS; i++) {
-		seen += atomic_load_explicit(&histogram->count[i], memory_order_relaxed);
+		seen += count[i];
 		if (seen != 0 && seen * 1000 >= total * per_mille)
 			return upper_bound(i);
 	}
 	return 0;
+}
+
+uint64_t
+hb_histogram_quantile(const struct hb_histogram *histogram, uint32_t per_mille)
+{
+	uint64_t count[HB_HISTOGRAM_BUCKETS];
+
+	for (uint32_t i = 0; i < HB_HISTOGRAM_BUCKETS; i++)
+		count[i] = atomic_load_explicit(&histogram->count[i], memory_order_relaxed);
+	return quantile(count, per_mille);
+}
+
+uint64_t
+hb_histogram_quantile_since(struct hb_histogram_window *window,
+	const struct hb_histogram *histogram, uint32_t per_mille)
+{
+	uint64_t count[HB_HISTOGRAM_BUCKETS];
+
+	for (uint32_t i = 0; i < HB_HISTOGRAM_BUCKETS; i++) {
+		uint64_t now = atomic_load_explicit(&histogram->count[i], memory_order_relaxed);
+
+		count[i] = now - window->seen[i];
+		window->seen[i] = now;
+	}
+	return quantile(count, per_mille);
 }

@@ -42,9 +42,10 @@ struct hb_pool {
 	uint64_t ready_until;		  /* highest number that is ready */
 	uint64_t recycle[HB_RECYCLE_MAX]; /* numbers of raw files that are packed */
 	uint32_t recycle_count;
-	uint64_t count_next_ns; /* the thread's own: when files are counted again */
-	uint64_t looked_ns;	/* and when it looked at the volume */
-	char fault[160];	/* why no segment can be made, "" when one can */
+	uint64_t count_next_ns;			/* the thread's own: when files are counted again */
+	uint64_t looked_ns;			/* and when it looked at the volume */
+	struct hb_histogram_window sync_window; /* and what it saw of sync_us then */
+	char fault[160];			/* why no segment can be made, "" when one can */
 };
 
 /* What others of the process watch; written by one thread each, read by any. */
@@ -64,6 +65,9 @@ struct hb_journal_gauges {
 	_Atomic uint64_t pack_bytes_out;
 	_Atomic uint64_t directory_bytes;
 	_Atomic uint64_t segment_count;
+	_Atomic uint64_t volume_used; /* bytes, as the storage level is found from */
+	_Atomic uint64_t volume_whole;
+	_Atomic uint64_t sync_us_p99_second; /* of the last second; 0: nothing was written */
 	_Atomic uint64_t ring_sequence[HB_RING_COUNT];
 };
 

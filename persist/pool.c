@@ -237,6 +237,8 @@ look_at_volume(struct hb_journal *journal)
 
 	if (volume_usage(journal, &used, &whole) != 0)
 		return;
+	atomic_store(&journal->gauges.volume_used, used);
+	atomic_store(&journal->gauges.volume_whole, whole);
 	level = level_of(used, whole);
 	before = atomic_exchange(&journal->storage_level, level);
 	hb_journal_update_level(journal);
@@ -313,6 +315,8 @@ hb_pool_turn(struct hb_journal *journal)
 	if (hb_mono_ns() - pool->looked_ns >= LOOK_INTERVAL_NS) {
 		pool->looked_ns = hb_mono_ns();
 		look_at_volume(journal);
+		atomic_store(&journal->gauges.sync_us_p99_second,
+			hb_histogram_quantile_since(&pool->sync_window, &journal->sync_us, 990));
 		if (hb_committed_seq(&journal->commit) != journal->superblock.durable_seq &&
 			hb_journal_write_hint(journal) != 0)
 			hb_log(HB_LOG_ERROR, "superblock_not_written", "error=\"%s\"",

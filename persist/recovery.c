@@ -21,7 +21,7 @@
 #include "base/log.h"
 #include "persist/snapshot.h"
 
-/* The newest snapshot header that is whole. @return true with `header` */
+/* The newest snapshot header that is whole. @return true with `header`, else it is zeros */
 static bool
 newest_header(const struct hb_journal *journal, struct hb_snapshot_header *header)
 {
@@ -32,6 +32,8 @@ newest_header(const struct hb_journal *journal, struct hb_snapshot_header *heade
 		if (hb_snapshot_read_header(
 			    journal->directory, seq[i], journal->superblock.stream_id, header) == 0)
 			return true;
+	/* a damaged one leaves its bytes behind */
+	memset(header, 0, sizeof(*header));
 	return false;
 }
 

@@ -288,7 +288,7 @@ check_packet_create(const struct hb_partition *p, const struct hb_record_packet_
 		return "PACKET_CREATE: the kind or the algorithm is unknown";
 	if (r->funding != HB_FUNDED_BY_BALANCE)
 		return "PACKET_CREATE: this version knows no packets funded by a channel";
-	if (r->order_stamp <= p->head->last_stamp)
+	if (hbi_stamp_used(p, r->order_stamp))
 		return "PACKET_CREATE: the order stamp was used before";
 	return NULL;
 }
@@ -312,7 +312,7 @@ check_grab(const struct hb_partition *p, const struct hb_record_grab *r)
 		return "GRAB: there can be no such user";
 	if (hb_claim_find(p, packet, r->user) != NULL)
 		return "GRAB: the user has a share of this packet already";
-	if (r->order_stamp <= p->head->last_stamp)
+	if (hbi_stamp_used(p, r->order_stamp))
 		return "GRAB: the order stamp was used before";
 	return NULL;
 }
@@ -326,7 +326,7 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 		const struct hb_packet *packet = hb_packet_find(p, r->packet);
 
 		if (packet == NULL || packet->state != HB_PACKET_OPEN ||
-			packet->left_fen != r->refund_fen || r->order_stamp <= p->head->last_stamp)
+			packet->left_fen != r->refund_fen || hbi_stamp_used(p, r->order_stamp))
 			return "PACKET_EXPIRE: the packet is not open with this remainder";
 		return NULL;
 	}
@@ -335,7 +335,7 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 		const struct hb_account *from = hb_account_find(p, r->from);
 
 		if (from == NULL || from->available_fen < r->amount_fen || r->amount_fen < 1 ||
-			r->order_stamp <= p->head->last_stamp)
+			hbi_stamp_used(p, r->order_stamp))
 			return "TRANSFER: the payer does not have the money";
 		if (!hb_is_user_account(r->to))
 			return "TRANSFER: there can be no such payee";
@@ -344,7 +344,7 @@ check_other(const struct hb_partition *p, const struct hb_record *record)
 	case HB_RECORD_ORDER_OPEN: {
 		const struct hb_record_order_open *r = (const void *)record;
 
-		if (r->order_stamp <= p->head->last_stamp)
+		if (hbi_stamp_used(p, r->order_stamp))
 			return "ORDER_OPEN: the order stamp was used before";
 		if (!hb_is_user_account(r->account) || hb_partition_of(r->account) != p->number)
 			return "ORDER_OPEN: there can be no such account here";

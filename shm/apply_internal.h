@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "shm/ids.h"
+#include "shm/order_number.h"
 #include "shm/state_internal.h"
 
 /* A balance change here, counted in the hash of the record's ring. */
@@ -34,11 +35,18 @@ hbi_send_credit(
 	credit->amount_fen = amount_fen;
 }
 
+/* Is an order stamp not after the allocator's newest? */
+static inline bool
+hbi_stamp_used(const struct hb_partition *p, uint64_t stamp)
+{
+	return hb_stamp_plain(stamp) <= p->head->last_stamp;
+}
+
 static inline void
 hbi_use_stamp(struct hb_partition *p, uint64_t stamp)
 {
-	HB_ASSERT(stamp > p->head->last_stamp);
-	p->head->last_stamp = stamp;
+	HB_ASSERT(!hbi_stamp_used(p, stamp));
+	p->head->last_stamp = hb_stamp_plain(stamp);
 }
 
 static inline uint8_t

@@ -97,7 +97,7 @@ check_hold(const struct hb_partition *p, const struct hb_record_hold *r)
 		return "HOLD: capacity.orders is too small for this journal";
 	if (hbi_day_index(r->reason) < 0)
 		return "HOLD: the reason is unknown";
-	if (r->order_stamp <= p->head->last_stamp)
+	if (hbi_stamp_used(p, r->order_stamp))
 		return "HOLD: the order stamp was used before";
 	return NULL;
 }
@@ -217,7 +217,7 @@ check_order_load(const struct hb_partition *p, const struct hb_record_order_load
 
 	if (hb_order_find(p, r->order_stamp) != NULL || r->order_stamp == 0)
 		return "ORDER_LOAD: the order is in memory";
-	if (r->order_stamp > p->head->last_stamp)
+	if (!hbi_stamp_used(p, r->order_stamp))
 		return "ORDER_LOAD: no order ever had this stamp";
 	if (!hbi_order_final(&as_loaded))
 		return "ORDER_LOAD: the order is not in a final state";
@@ -250,7 +250,7 @@ check_adjust(const struct hb_partition *p, const struct hb_record_adjust *r)
 		return "ADJUST: the account does not have the money";
 	if (r->maker_id == r->checker_id)
 		return "ADJUST: maker and checker are the same person";
-	if (r->order_stamp <= p->head->last_stamp)
+	if (hbi_stamp_used(p, r->order_stamp))
 		return "ADJUST: the order stamp was used before";
 	return hbi_check_account_room(p, r->from);
 }

@@ -105,7 +105,7 @@ transfer_check(const struct hb_partition *p, const struct hb_frame_transfer *f,
 		return HB_STATUS_INSUFFICIENT;
 	if (input->credits_reserve_low)
 		return HB_STATUS_TABLE_FULL;
-	*order_stamp = hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input));
+	*order_stamp = hbi_stamp_next(p, input);
 	return *order_stamp == 0 ? HB_STATUS_BUSY : HB_STATUS_OK;
 }
 
@@ -164,7 +164,7 @@ order_open_check(const struct hb_partition *p, const struct hb_frame_order *f,
 		return HB_STATUS_ACCOUNT_UNKNOWN;
 	if (!hbi_order_room(p))
 		return HB_STATUS_TABLE_FULL;
-	*order_stamp = hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input));
+	*order_stamp = hbi_stamp_next(p, input);
 	return *order_stamp == 0 ? HB_STATUS_BUSY : HB_STATUS_OK;
 }
 

@@ -83,7 +83,7 @@ hold_check(const struct hb_partition *p, const struct hb_frame_hold *f,
 		return HB_STATUS_LIMIT;
 	if (hbi_hold_counter_next(p) == 0 || !hbi_order_room(p))
 		return HB_STATUS_TABLE_FULL;
-	*order_stamp = hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input));
+	*order_stamp = hbi_stamp_next(p, input);
 	return *order_stamp == 0 ? HB_STATUS_BUSY : HB_STATUS_OK;
 }
 

@@ -70,6 +70,17 @@ hbi_now_ms(const struct hb_partition *p, const struct hb_input *input)
 	return (input->now_ns > p->head->time_ns ? input->now_ns : p->head->time_ns) / 1000000;
 }
 
+/** The stamp of an order made now, marked with its version. @return 0: busy, see hb_stamp_next */
+static inline uint64_t
+hbi_stamp_next(const struct hb_partition *p, const struct hb_input *input)
+{
+	uint64_t stamp = hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input));
+
+	if (stamp != 0 && input->config->order_version == 2)
+		stamp |= HB_STAMP_VERSION_2;
+	return stamp;
+}
+
 /** Is the node as a whole able to change money now? */
 static inline enum hb_status
 hbi_node_check(const struct hb_input *input, uint32_t level_refused)

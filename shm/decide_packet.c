@@ -140,7 +140,7 @@ send_check(const struct hb_partition *p, const struct hb_frame *frame,
 		return HB_STATUS_INSUFFICIENT;
 	if (!send_has_room(p, s))
 		return HB_STATUS_TABLE_FULL;
-	*order_stamp = hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input));
+	*order_stamp = hbi_stamp_next(p, input);
 	return *order_stamp == 0 ? HB_STATUS_BUSY : HB_STATUS_OK;
 }
 
@@ -212,7 +212,7 @@ expire(const struct hb_partition *p, const struct hb_packet *packet, const struc
 		return HB_STATUS_CLOCK_STOPPED;
 	if (hbi_now_ms(p, input) < packet->deadline_ms)
 		return HB_STATUS_NOT_DUE;
-	order_stamp = hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input));
+	order_stamp = hbi_stamp_next(p, input);
 	if (order_stamp == 0)
 		return HB_STATUS_BUSY;
 	expire_record(p, packet, order_stamp, input, decision);
@@ -293,9 +293,7 @@ hbi_decide_grab(const struct hb_partition *p, const struct hb_frame *frame,
 		return;
 	}
 	status = grab_check(p, packet, frame, input, &use, decision);
-	order_stamp = status == HB_STATUS_OK
-			      ? hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input))
-			      : 0;
+	order_stamp = status == HB_STATUS_OK ? hbi_stamp_next(p, input) : 0;
 	if (status == HB_STATUS_OK && order_stamp == 0)
 		status = HB_STATUS_BUSY;
 	reply = hbi_reply(decision, frame, status);
@@ -410,6 +408,8 @@ hbi_decide_detail(const struct hb_partition *p, const struct hb_frame *frame,
 		p, packet, ((const struct hb_frame_detail *)(const void *)frame)->claim_first, d);
 	d->head.id = packet->id;
 	d->head.order_stamp = packet->order_stamp;
+	d->head.amount_fen = packet->share_min_fen;
+	d->head.other_fen = packet->share_max_fen;
 	d->sender = packet->sender;
 	d->group = packet->group;
 	d->recipient = packet->recipient;

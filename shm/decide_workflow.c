@@ -147,7 +147,7 @@ load_check(const struct hb_partition *p, const struct hb_frame_order_load *f,
 
 	if (status != HB_STATUS_OK)
 		return status;
-	if (f->order_stamp == 0 || f->order_stamp > p->head->last_stamp)
+	if (f->order_stamp == 0 || hb_stamp_plain(f->order_stamp) > p->head->last_stamp)
 		return HB_STATUS_ORDER_UNKNOWN;
 	if (!hbi_order_final(&as_loaded) || (hold != NULL && hold->state == HB_HOLD_OPEN))
 		return HB_STATUS_ORDER_STATE;
@@ -230,7 +230,7 @@ adjust_check(const struct hb_partition *p, const struct hb_frame_adjust *f,
 	}
 	if (input->credits_reserve_low)
 		return HB_STATUS_TABLE_FULL;
-	*order_stamp = hb_stamp_next(p->head->last_stamp, hbi_now_ms(p, input));
+	*order_stamp = hbi_stamp_next(p, input);
 	return *order_stamp == 0 ? HB_STATUS_BUSY : HB_STATUS_OK;
 }
 

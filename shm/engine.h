@@ -23,6 +23,7 @@ struct hb_engine_config {
 	int64_t packet_total_fen_max;
 	uint32_t packet_count_max;
 	uint32_t packet_lifetime_s_max;
+	uint32_t order_version; /* 2: numbers of new orders are of version 2, else of 1 */
 	bool tokens_required; /* money operations of users need a token; off in benchmarks of parts
 			       */
 };

@@ -111,7 +111,9 @@ enum hb_operation {
 	X(41, HOLD_STATE, "hold_state", 409, "the hold has ended in the other way")                \
 	X(42, HOLD_DUE, "hold_due", 409, "the hold is past its deadline; void it")                 \
 	X(43, SAME_PERSON, "same_person", 403,                                                     \
-		"an adjustment needs a maker and another person as checker")
+		"an adjustment needs a maker and another person as checker")                       \
+	X(44, UNAUTHORIZED, "unauthorized", 401,                                                   \
+		"log in: the user token is missing, expired or not valid")
 
 enum hb_status {
 #define HB_STATUS_ENUM(number, name, text, http, advice) HB_STATUS_##name = number,
@@ -297,9 +299,11 @@ struct hb_reply {
 	uint16_t status; /* enum hb_status */
 	uint16_t flags;
 	uint64_t correlation;
-	int64_t amount_fen; /* GRAB: the share; BALANCE: available; TRANSFER, CREDIT: the amount */
-	int64_t other_fen;  /* GRAB: left in the packet; BALANCE: frozen */
-	uint64_t id;	    /* packet, hold, or account of a balance or token */
+	/* GRAB: the share; BALANCE: available; TRANSFER, CREDIT: the amount; DETAIL: smallest share
+	 */
+	int64_t amount_fen;
+	int64_t other_fen;    /* GRAB: left in the packet; BALANCE: frozen; DETAIL: largest share */
+	uint64_t id;	      /* packet, hold, or account of a balance or token */
 	uint64_t order_stamp; /* of the order that the request made */
 	uint32_t index;	      /* GRAB: number of the share, from 0 */
 	uint32_t count;	      /* GRAB: shares left; TOKEN_TAKE, DETAIL: entries that follow */
@@ -333,7 +337,10 @@ enum hb_packet_state {
 	HB_PACKET_REFUNDED = 3,
 };
 
-/* Body of a PACKET_DETAIL reply, then `count` claims in the order of grabbing. */
+/*
+ * Body of a PACKET_DETAIL reply, then `count` claims in the order of grabbing. The bounds of a
+ * share, which its recomputation needs, are in the head: amount_fen and other_fen.
+ */
 struct hb_reply_detail {
 	struct hb_reply head;
 	uint64_t sender;

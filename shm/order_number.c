@@ -17,6 +17,7 @@
 /* Years that both versions can say: 1971 .. 9999 in Beijing. */
 #define STAMP_MS_MIN (UINT64_C(31536000) * 1000 - BEIJING_OFFSET_MS)
 #define STAMP_MS_MAX (UINT64_C(253402300799999) - BEIJING_OFFSET_MS)
+_Static_assert(STAMP_MS_MAX < HB_STAMP_VERSION_2 >> STAMP_SEQUENCE_BITS, "the mark is no time");
 
 uint64_t
 hb_stamp_next(uint64_t last, uint64_t now_ms)
@@ -137,38 +138,32 @@ hb_beijing_time_parse(const char *text, uint64_t *unix_ms)
 	return memcmp(text, again, 17) == 0;
 }
 
-/* What both versions begin with: the first 11 digits. */
 static void
-put_prefix(char text[HB_ORDER_NUMBER_LENGTH + 1], char version, uint32_t business, uint32_t node,
-	uint32_t allocator, uint64_t account)
+put_stamp_1(char *at, uint64_t stamp)
 {
-	put_digits(text, 2, business);
-	text[2] = version;
-	put_digits(text + 3, 2, node);
-	put_digits(text + 5, 2, allocator);
-	put_digits(text + 7, 4, hb_account_digits(account));
-	text[HB_ORDER_NUMBER_LENGTH] = '\0';
+	char time[18];
+
+	hb_beijing_time_format(time, hb_stamp_ms(stamp));
+	memcpy(at, time, 17);
+	put_digits(at + 17, 4, hb_stamp_sequence(stamp));
 }
 
 void
 hb_order_number_format(char text[HB_ORDER_NUMBER_LENGTH + 1], uint32_t business, uint32_t node,
 	uint32_t allocator, uint64_t account, uint64_t stamp)
 {
-	char time[18];
+	bool version_2 = (stamp & HB_STAMP_VERSION_2) != 0;
 
-	put_prefix(text, '1', business, node, allocator, account);
-	hb_beijing_time_format(time, hb_stamp_ms(stamp));
-	memcpy(text + 11, time, 17);
-	put_digits(text + 28, 4, hb_stamp_sequence(stamp));
-}
-
-void
-hb_order_number_format_2(char text[HB_ORDER_NUMBER_LENGTH + 1], uint32_t business, uint32_t node,
-	uint32_t allocator, uint64_t account, uint64_t stamp)
-{
-	put_prefix(text, '2', business, node, allocator, account);
-	text[11] = '0';
-	put_digits(text + 12, 20, stamp);
+	put_digits(text, 2, business);
+	text[2] = version_2 ? '2' : '1';
+	put_digits(text + 3, 2, node);
+	put_digits(text + 5, 2, allocator);
+	put_digits(text + 7, 4, hb_account_digits(account));
+	if (version_2)
+		put_digits(text + 11, 21, hb_stamp_plain(stamp));
+	else
+		put_stamp_1(text + 11, stamp);
+	text[HB_ORDER_NUMBER_LENGTH] = '\0';
 }
 
 static bool
@@ -193,8 +188,11 @@ parse_stamp_2(const char *text, uint64_t *stamp)
 		__builtin_mul_overflow(high, UINT64_C(10000000000), stamp) ||
 		__builtin_add_overflow(*stamp, low, stamp))
 		return false;
-	return hb_stamp_sequence(*stamp) <= STAMP_SEQUENCE_MAX &&
-	       hb_stamp_ms(*stamp) >= STAMP_MS_MIN && hb_stamp_ms(*stamp) <= STAMP_MS_MAX;
+	if (hb_stamp_sequence(*stamp) > STAMP_SEQUENCE_MAX || *stamp >= HB_STAMP_VERSION_2 ||
+		hb_stamp_ms(*stamp) < STAMP_MS_MIN || hb_stamp_ms(*stamp) > STAMP_MS_MAX)
+		return false;
+	*stamp |= HB_STAMP_VERSION_2;
+	return true;
 }
 
 bool

@@ -5,8 +5,12 @@
  */
 #include "shm/record.h"
 
+#include <stddef.h>
+#include <string.h>
+
 #include "base/assert.h"
 #include "base/crc32c.h"
+#include "shm/order_number.h"
 
 struct record_type {
 	uint8_t type;
@@ -47,6 +51,51 @@ record_type_find(uint8_t type)
 	return NULL;
 }
 
+/* Where a type names order stamps, 0 = nowhere. An EVICT names one when its object is an order. */
+static const uint8_t stamps_at[][2] = {
+	[HB_RECORD_ORDER_OPEN] = {offsetof(struct hb_record_order_open, order_stamp)},
+	[HB_RECORD_ORDER_UPDATE] = {offsetof(struct hb_record_order_update, order_stamp)},
+	[HB_RECORD_ORDER_LOAD] = {offsetof(struct hb_record_order_load, order_stamp)},
+	[HB_RECORD_CREDIT] = {offsetof(struct hb_record_credit, order_stamp)},
+	[HB_RECORD_PACKET_CREATE] = {offsetof(struct hb_record_packet_create, order_stamp)},
+	[HB_RECORD_GRAB] = {offsetof(struct hb_record_grab, order_stamp)},
+	[HB_RECORD_PACKET_EXPIRE] = {offsetof(struct hb_record_packet_expire, order_stamp)},
+	[HB_RECORD_HOLD] = {offsetof(struct hb_record_hold, order_stamp)},
+	[HB_RECORD_POST] = {offsetof(struct hb_record_hold_exit, order_stamp)},
+	[HB_RECORD_VOID] = {offsetof(struct hb_record_hold_exit, order_stamp)},
+	[HB_RECORD_TRANSFER] = {offsetof(struct hb_record_transfer, order_stamp)},
+	[HB_RECORD_REFUND_OPEN] = {offsetof(struct hb_record_refund, order_stamp),
+		offsetof(struct hb_record_refund, refund_stamp)},
+	[HB_RECORD_REFUND_DONE] = {offsetof(struct hb_record_refund, order_stamp),
+		offsetof(struct hb_record_refund, refund_stamp)},
+	[HB_RECORD_REFUND_FAILED] = {offsetof(struct hb_record_refund, order_stamp),
+		offsetof(struct hb_record_refund, refund_stamp)},
+	[HB_RECORD_ADJUST] = {offsetof(struct hb_record_adjust, order_stamp)},
+	[HB_RECORD_EVICT] = {offsetof(struct hb_record_evict, object)},
+};
+
+/*
+ * The version of a record follows from what it says: a program that does not know marked stamps
+ * refuses the record by its version, instead of reading a time in the year 11000.
+ */
+static uint8_t
+version_of(const struct hb_record *record)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		uint8_t at = record->type < sizeof(stamps_at) / sizeof(stamps_at[0])
+				     ? stamps_at[record->type][i]
+				     : 0;
+		uint64_t stamp;
+
+		if (at == 0)
+			return 1;
+		memcpy(&stamp, (const uint8_t *)record + at, sizeof(stamp));
+		if ((stamp & HB_STAMP_VERSION_2) != 0)
+			return 2;
+	}
+	return 1;
+}
+
 static uint32_t
 record_crc(const struct hb_record *record)
 {
@@ -63,7 +112,7 @@ hb_record_seal(struct hb_record *record, enum hb_record_type type, uint32_t leng
 
 	record->length = (uint16_t)length;
 	record->type = (uint8_t)type;
-	record->version = 1;
+	record->version = version_of(record);
 	record->crc = record_crc(record);
 }
 
@@ -83,10 +132,12 @@ record_check_shape(const struct hb_record *record, size_t bytes_left)
 	type = record_type_find(record->type);
 	if (type == NULL)
 		return "record type is unknown";
-	if (record->version != 1)
+	if (record->version != 1 && record->version != 2)
 		return "record version is unknown";
 	if (record->length < type->length_min)
 		return "record is shorter than its type";
+	if (record->version != version_of(record))
+		return "record version does not fit its order stamp";
 	if (record->ring >= HB_RING_COUNT)
 		return "record ring does not exist";
 	return NULL;

@@ -49,7 +49,7 @@ struct hb_record {
 	uint32_t crc;	 /* CRC32C of bytes 4..length-1 */
 	uint16_t length; /* of the whole record, a multiple of 8 */
 	uint8_t type;	 /* enum hb_record_type */
-	uint8_t version; /* 1 */
+	uint8_t version; /* 2: an order stamp in it has the mark of version 2; else 1 */
 	uint16_t ring;
 	uint16_t flags;
 	uint32_t reserved;
@@ -147,7 +147,10 @@ enum hb_order_state {
 	HB_ORDER_INVALID = 8,
 };
 
-/* order_stamp = logical Unix milliseconds << 14 | sequence 0..9999: shm/order_number.h. */
+/*
+ * order_stamp = logical Unix milliseconds << 14 | sequence 0..9999, with bit 62 when the order's
+ * number is of version 2: shm/order_number.h.
+ */
 struct hb_record_order_open {
 	struct hb_record head;
 	uint64_t order_stamp;

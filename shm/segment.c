@@ -85,6 +85,10 @@ static const uint64_t layout[] = {
 	AT(hb_node, lcore_of_partition),
 	AT(hb_node, label),
 	AT(hb_node, value),
+	SIZE(hb_counter_label),
+	AT(hb_counter_label, label),
+	AT(hb_counter_label, unit),
+	AT(hb_counter_label, kind),
 	HB_COUNTER_SLOTS, /* not how many are named: tools print what they do not know */
 	HB_COUNTER_COLUMNS,
 	/* state segment */

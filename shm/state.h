@@ -174,7 +174,7 @@ _Static_assert(sizeof(struct hb_idempotency_entry) == 48, "idempotency entry");
 struct hb_partition_head {
 	uint64_t core_sequence;	 /* of the last record applied */
 	uint64_t time_ns;	 /* of the last record applied: ledger time */
-	uint64_t last_stamp;	 /* of the order number allocator */
+	uint64_t last_stamp;	 /* of the order number allocator, without the mark */
 	uint64_t packet_counter; /* of the last packet id given out */
 	uint64_t hold_counter;
 	uint64_t state_hash; /* over this ring's own records: engine.h */

@@ -360,7 +360,8 @@ class Node:
         self.name = name
         self.made = directory is None
         self.directory = directory or os.path.join(NODES, "%s-%d" % (name, os.getpid()))
-        self.options = {"front.listen": "127.0.0.1:%d" % free_port()}
+        self.options = {"front.listen": "127.0.0.1:%d" % free_port(),
+                        "front.listen_frames": "127.0.0.1:%d" % free_port()}
         self.set(**options)
         self.config = os.path.join("/tmp", "hongbao-%s-%d.conf" % (name, os.getpid()))
         self.keys = None
@@ -381,6 +382,11 @@ class Node:
     @property
     def address(self):
         host, _, port = self.options["front.listen"].rpartition(":")
+        return host, int(port)
+
+    @property
+    def frames_address(self):
+        host, _, port = self.options["front.listen_frames"].rpartition(":")
         return host, int(port)
 
     def path(self, relative):

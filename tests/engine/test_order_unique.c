@@ -76,10 +76,9 @@ keep(uint32_t node, uint32_t partition, uint64_t stamp)
 	struct hb_order_number parsed;
 	whole number = 0;
 
-	if (version == 1)
-		hb_order_number_format(text, business, node, partition, account, stamp);
-	else
-		hb_order_number_format_2(text, business, node, partition, account, stamp);
+	if (version == 2)
+		stamp |= HB_STAMP_VERSION_2;
+	hb_order_number_format(text, business, node, partition, account, stamp);
 	HB_ASSERT(strlen(text) == HB_ORDER_NUMBER_LENGTH);
 	HB_ASSERT(hb_order_number_parse(text, &parsed));
 	HB_ASSERT(parsed.version == version && parsed.business == business);

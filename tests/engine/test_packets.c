@@ -285,6 +285,8 @@ test_detail_pages_the_claims_and_hides_the_seed_while_open(void **unused)
 	assert_int_equal(w.reply.head.count, HB_DETAIL_CLAIMS_MAX);
 	assert_int_equal(w.reply.head.flags, HB_REPLY_MORE);
 	assert_int_equal(w.reply.detail.claims[3].user, 4);
+	assert_int_equal(w.reply.head.amount_fen, 1); /* the bounds of a share */
+	assert_int_equal(w.reply.head.other_fen, 3000);
 	assert_memory_equal(w.reply.detail.seed, zero, 32);
 	f.claim_first = HB_DETAIL_CLAIMS_MAX;
 	assert_int_equal(world_ask(&w, &f), HB_STATUS_OK);

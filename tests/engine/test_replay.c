@@ -282,6 +282,7 @@ step_other(void)
 		break;
 	case 1:
 		world_advance_ms(&w, world_random(&w) % 1800000);
+		w.config.order_version = 1 + (uint32_t)(world_random(&w) % 2);
 		break;
 	case 2:
 		f.head.target = f.head.user = 1 + world_random(&w) % USERS;

@@ -465,27 +465,46 @@ world_check_same(const struct hb_state *a, const struct hb_state *b)
 	}
 }
 
-void
-world_check_replay(struct world *w)
+/* The journal into a new state. */
+static void
+replay(const struct world *w, struct hb_state *state)
 {
-	struct hb_state again;
 	uint64_t at = 0;
 
-	world_deliver(w);
-	assert_int_equal(hb_state_create(&again, &w->state.partition[0].capacity, 7), 0);
+	assert_int_equal(hb_state_create(state, &w->state.partition[0].capacity, 7), 0);
 	while (at < w->journal_bytes) {
 		const struct hb_record *record = (const void *)(w->journal + at);
-		struct hb_partition *p = &again.partition[record->ring];
+		struct hb_partition *p = &state->partition[record->ring];
 		struct hb_credit credit;
 
 		assert_null(hb_record_verify(record, w->journal_bytes - at));
 		assert_null(hb_apply_check(p, record));
 		hb_apply(p, record, &credit);
 		if (credit.account != 0)
-			hb_apply_credit(&again.partition[hb_partition_of(credit.account)],
+			hb_apply_credit(&state->partition[hb_partition_of(credit.account)],
 				p->number, &credit);
 		at += record->length;
 	}
+}
+
+void
+world_check_replay(struct world *w)
+{
+	struct hb_state again;
+
+	world_deliver(w);
+	replay(w, &again);
 	world_check_same(&w->state, &again);
 	hb_state_close(&again);
+}
+
+void
+world_restart(struct world *w)
+{
+	struct hb_state next;
+
+	replay(w, &next);
+	hb_state_close(&w->state);
+	w->state = next;
+	w->waiting_count = 0; /* a replay applies credits at once */
 }

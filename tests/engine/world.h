@@ -90,6 +90,8 @@ struct hb_frame world_grab_frame(
 
 /** Replay the journal into a new state and check it is the same as w's (credits delivered). */
 void world_check_replay(struct world *w);
+/** The process dies, with the credits under way, and the next one begins from the journal. */
+void world_restart(struct world *w);
 /** Fail unless both states hold the same content. */
 void world_check_same(const struct hb_state *a, const struct hb_state *b);
 /** Sum of all balances, system accounts included: always zero. */

@@ -194,6 +194,8 @@ detail_of(struct hb_reply_detail *detail, const union hb_any *any)
 	detail->head.length = (uint16_t)hb_round_up(
 		sizeof(*detail) + 2 * sizeof(struct hb_reply_claim), HB_FRAME_UNIT_BYTES);
 	detail->head.count = 2;
+	detail->head.amount_fen = 2;
+	detail->head.other_fen = 900;
 	detail->sender = 1001;
 	detail->group = any->head.group;
 	detail->total_fen = 1000;

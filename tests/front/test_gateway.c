@@ -653,6 +653,7 @@ full_detail(void)
 	detail->head.length = HB_REPLY_BYTES_MAX;
 	detail->head.count = HB_DETAIL_CLAIMS_MAX;
 	detail->head.flags = HB_REPLY_MORE;
+	detail->head.amount_fen = detail->head.other_fen = INT64_MIN;
 	detail->sender = detail->group = detail->recipient = UINT64_MAX;
 	detail->total_fen = detail->left_fen = detail->refunded_fen = INT64_MIN;
 	detail->created_ms = detail->deadline_ms = UINT64_MAX;
@@ -689,10 +690,14 @@ the_largest_detail_fits_into_an_answer(void **state)
 	detail->head.as_of_seq = 1;
 	detail->head.count = 1;
 	detail->claims[0] = (struct hb_reply_claim){1002, 314, 1700000000000};
+	detail->head.amount_fen = 2;
+	detail->head.other_fen = 900;
 	hb_gateway_reply(&answer, &call, NODE, &detail->head);
 	json = answer_json();
 	assert_string_equal(json_string_value(json_object_get(json, "state")), "sold_out");
 	assert_int_equal(json_string_length(json_object_get(json, "seed")), 64);
+	assert_int_equal(json_integer_value(json_object_get(json, "share_min_fen")), 2);
+	assert_int_equal(json_integer_value(json_object_get(json, "share_max_fen")), 900);
 	assert_int_equal(json_array_size(json_object_get(json, "claims")), 1);
 	json_decref(json);
 }

@@ -22,6 +22,8 @@ import shutil
 import signal
 import socket
 import socketserver
+import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -29,15 +31,23 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "dataplane"))
+import tcp_client  # noqa: E402
+from tcp_client import BALANCE, GRAB, TRANSFER, Wire, make_frame, make_hello  # noqa: E402
+
 TEMPLATE = ROOT / "front" / "nginx.conf.in"
 SECRET = secrets.token_bytes(32)
 WORKERS = 2
 TIMEOUT_MS = 700
+PER_USER, PER_ADDRESS = 20, 6
 TOKEN = "GR-0-1001-20260301120000000-0001-0123456789abcdef"
 PACKET = "0130200000000009"  # kind packet, partition 3, node 1, counter 9
 SILENT = "013020000000dead"
 REFUSED = "013020000000beef"
 GONE = "013020000000907e"
+OK, BUSY, NOT_ALLOWED, FRAME_INVALID, FRAME_VERSION = 0, 30, 34, 35, 36
+UNKNOWN_OUTCOME, UNAUTHORIZED = 38, 44
+STATUS, CORRELATION, AMOUNT, OTHER, ID, COUNT = 3, 5, 6, 7, 8, 11  # fields of a reply
 
 
 def base64url(data):
@@ -95,25 +105,42 @@ class UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Node:
     """nginx, a fake dataplane and a fake control in a directory of their own."""
 
-    def __init__(self, module, fake):
+    def __init__(self, module, fake, sections=("frames",)):
+        """@param sections: those of the template that are kept: frames, tls, per_user, ..."""
         self.fake, self.dataplane = fake, None
+        self.tls = None
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="front-", dir="/tmp"))
         os.chmod(self.directory, 0o755)
         for name in ("key", "nginx", "etc", "log", "socket/dataplane", "socket/control"):
             (self.directory / name).mkdir(parents=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port, self.frames_port = free_port(), free_port()
         key = self.directory / "key" / "jwt.keys"
         key.touch(mode=0o400)
         key.write_text(f"main HS256 {SECRET.hex()}\n")
         self.configuration = self.directory / "etc" / "nginx.conf"
         text = TEMPLATE.read_text()
+        for name in ("frames", "tls", "per_user", "per_address"):
+            if name not in sections:
+                text = re.sub(rf" *# \[{name}\n.*?# \]{name}\n", "", text, flags=re.DOTALL)
+        if "tls" in sections:
+            self.make_certificate()
         for name, value in {"NODE": self.directory, "MODULE": module, "USER": "nobody",
                             "GROUP": "nogroup", "LISTEN": f"127.0.0.1:{self.port}",
+                            "LISTEN_FRAMES": f"127.0.0.1:{self.frames_port}",
+                            "SSL": " ssl" if self.tls else "",
+                            "HTTP2": " http2" if self.tls else "",
+                            "CERTIFICATE": self.directory / "key/chain.pem",
+                            "KEY": self.directory / "key/chain.key",
+                            "PER_USER": PER_USER, "PER_ADDRESS": PER_ADDRESS,
                             "WORKERS": WORKERS, "TIMEOUT_MS": TIMEOUT_MS,
                             "NODE_NUMBER": 42}.items():
             text = text.replace(f"@{name}@", str(value))
@@ -139,8 +166,24 @@ class Node:
         self.dataplane.kill()
         self.dataplane.wait()
 
+    def make_certificate(self):
+        chain, key = self.directory / "key/chain.pem", self.directory / "key/chain.key"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=node",
+                        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", chain],
+                       check=True, stderr=subprocess.DEVNULL)
+        self.tls = ssl.create_default_context(cafile=chain)
+
     def connect(self):
+        if self.tls:
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=10,
+                                               context=self.tls)
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+
+    def wire(self, token=None, **more):
+        """A connection for frames, of account 1001 unless a token says otherwise."""
+        return Wire(("127.0.0.1", self.frames_port), jwt(1001) if token is None else token,
+                    tls=self.tls, **more)
 
     def call(self, method, path, body=None, token=None, headers=None, connection=None):
         """@return HTTP status, JSON, headers"""
@@ -487,6 +530,332 @@ def a_control_that_is_away_is_told_as_unavailable(node):
         expect(headers["Retry-After"] == "1", headers)
 
 
+# Frames over TCP.
+
+def frame_of_grab(sequence, packet=PACKET, group=7, **more):
+    return make_frame(GRAB, int(packet, 16), group, (1, 2, 3), sequence, **more)
+
+
+def a_hello_tells_who_one_is_and_frames_are_answered_in_any_number(node):
+    wire = node.wire()
+    expect(wire.hello[STATUS] == OK and wire.hello[ID] == 1001, wire.hello)
+    expect(500 < wire.hello[COUNT] <= 600, "seconds until the token expires:", wire.hello)
+    replies = wire.ask([frame_of_grab(i, group=7 + i % 2) for i in range(2000)])
+    for i, (fields, _) in enumerate(replies):
+        expect((fields[STATUS], fields[AMOUNT]) == (OK, i), i, fields)
+        expect(fields[OTHER] == (7 if i % 2 == 0 else 0), "the group his token vouches for", fields)
+    detail = wire.ask([make_frame(tcp_client.DETAIL, int(PACKET, 16), 7, body=bytes(64))] * 100)
+    expect(all(len(data) == 384 and fields[COUNT] == 2 for fields, data in detail), detail[0])
+    expect(wire.ask([make_frame(BALANCE, 1001)])[0][0][ID] == 1001, "his balance")
+    wire.close()
+
+
+def a_frame_in_pieces_and_frames_in_one_piece_are_the_same(node):
+    wire = node.wire(token="")
+    data = make_hello(jwt(1001)) + b"".join(frame_of_grab(i, correlation=i) for i in range(30))
+    for at in range(0, len(data), 7):
+        wire.send(data[at:at + 7])
+    expect(wire.receive()[0][STATUS] == OK, "hello")
+    heard = sorted(wire.receive()[0][CORRELATION] for _ in range(30))
+    expect(heard == list(range(30)), heard)
+    wire.close()
+
+
+def what_a_user_may_not_do_is_refused_and_he_is_served_on(node):
+    wire = node.wire()
+    body = struct.pack("<16sQq32s", bytes(16), 1002, 5, bytes(32))
+    cases = [(make_frame(BALANCE, 1002), NOT_ALLOWED), (make_frame(18, 1001, body=bytes(64)),
+                                                         NOT_ALLOWED),
+             (frame_of_grab(1, user=1002), NOT_ALLOWED),
+             (make_frame(TRANSFER, 1002, body=body), NOT_ALLOWED),
+             (make_frame(TRANSFER, 1001, body=b"k" + body[1:]), NOT_ALLOWED),
+             (make_frame(99, 1001), FRAME_INVALID), (make_frame(GRAB, 0), FRAME_INVALID),
+             (make_frame(GRAB, 1, body=bytes(64)), FRAME_INVALID),
+             (make_frame(TRANSFER, 1001, body=body), OK)]
+    for index, (fields, _) in enumerate(wire.ask([frame for frame, _ in cases])):
+        expect(fields[STATUS] == cases[index][1], "case", index, fields)
+    wire.close()
+
+
+def expect_end(wire, status):
+    """One reply, then the end."""
+    expect(wire.receive()[0][STATUS] == status, "status")
+    try:
+        wire.receive()
+        raise AssertionError("the connection goes on")
+    except (tcp_client.Closed, ConnectionResetError):
+        wire.close()
+
+
+def who_does_not_say_who_he_is_is_refused(node):
+    for frame, status in ((frame_of_grab(1), UNAUTHORIZED),):
+        wire = node.wire(token="")
+        wire.send(frame)
+        expect(wire.receive()[0][STATUS] == status, "before a hello")
+        wire.close()
+    for token in ("rubbish", jwt(1001, lifetime_s=-1), jwt(1001, secret=b"x" * 32)):
+        wire = Wire(("127.0.0.1", node.frames_port))
+        wire.send(make_hello(token) + frame_of_grab(1) * 200)
+        expect_end(wire, UNAUTHORIZED)
+    wire = node.wire()
+    wire.send(make_hello(jwt(1002)))
+    expect_end(wire, UNAUTHORIZED)
+    wire = node.wire(token=jwt(1001, lifetime_s=1))
+    wait_for("the token to expire", 4,
+             lambda: wire.ask([frame_of_grab(1)])[0][0][STATUS] == UNAUTHORIZED)
+    expect(wire.greet(jwt(1001))[STATUS] == OK, "a renewal")
+    expect(wire.ask([frame_of_grab(1)])[0][0][STATUS] == OK, "after the renewal")
+    wire.close()
+
+
+def a_head_that_breaks_the_format_ends_the_connection_with_the_reason(node):
+    good = frame_of_grab(1)
+    for head, status in ((b"\2" + good[1:], FRAME_VERSION), (b"GET / HTTP/1.1\r\n" * 4,
+                                                            FRAME_VERSION),
+                         (good[:2] + struct.pack("<H", 65) + good[4:], FRAME_INVALID),
+                         (good[:2] + struct.pack("<H", 320) + good[4:], FRAME_INVALID),
+                         (good[:2] + bytes(2) + good[4:], FRAME_INVALID)):
+        wire = node.wire()
+        wire.send(good + head + good * 300)
+        expect(wire.receive()[0][STATUS] in (OK, status), "the frame before it")
+        wire.close()
+        wire = node.wire()
+        wire.send(head + good * 300)
+        expect_end(wire, status)
+
+
+def a_client_that_does_not_read_stops_being_served_and_nobody_else_does(node):
+    wire = node.wire()
+    wire.socket.settimeout(0.5)
+    frames = make_frame(tcp_client.DETAIL, int(PACKET, 16), 7, body=bytes(64)) * 1000
+    sent = 0
+    try:
+        while sent < 1 << 27:
+            sent += wire.socket.send(frames)
+    except TimeoutError:
+        pass
+    expect(sent < 1 << 27, "the node took", sent, "bytes of a client that does not read")
+    other = node.wire()
+    expect(all(fields[STATUS] == OK for fields, _ in other.ask(
+        [frame_of_grab(i) for i in range(500)])), "another client")
+    wire.close()
+    other.close()
+
+
+def unanswered_frames_get_unknown_outcome_and_hang_ups_leave_no_slot_behind(node):
+    wire = node.wire()
+    begin = time.monotonic()
+    replies = wire.ask([frame_of_grab(i, packet=SILENT) for i in range(64)])
+    expect(all(fields[STATUS] == UNKNOWN_OUTCOME for fields, _ in replies), replies[0])
+    expect(time.monotonic() - begin < TIMEOUT_MS / 1000 + 0.5, "waited too long")
+    wire.close()
+    lost = [node.wire() for _ in range(50)]
+    for wire in lost:
+        wire.send(frame_of_grab(1, packet=SILENT) * 64)
+    time.sleep(0.1)
+    for wire in lost:
+        wire.close()
+    expect(node.grab()[0] == 200, "a grab over HTTP afterwards")
+
+
+def a_client_that_sends_no_more_hears_all_it_is_owed(node):
+    wire = node.wire()
+    wire.send(b"".join(frame_of_grab(i, correlation=i) for i in range(60)))
+    wire.socket.shutdown(socket.SHUT_WR)
+    expect(sorted(wire.receive()[0][CORRELATION] for _ in range(60)) == list(range(60)), "replies")
+    try:
+        wire.receive()
+        raise AssertionError("the connection goes on")
+    except tcp_client.Closed:
+        wire.close()
+
+
+def a_reload_ends_idle_connections_and_owes_nobody(node):
+    idle, busy = node.wire(), node.wire()
+    busy.send(b"".join(frame_of_grab(i, packet=SILENT, correlation=i) for i in range(8)))
+    time.sleep(0.1)
+    node.nginx.send_signal(signal.SIGHUP)
+    try:
+        idle.receive()
+        raise AssertionError("an idle connection outlives its worker")
+    except tcp_client.Closed:
+        idle.close()
+    heard = [busy.receive()[0] for _ in range(8)]
+    expect(all(fields[STATUS] == UNKNOWN_OUTCOME for fields in heard), heard)
+    try:
+        busy.receive()
+        raise AssertionError("a connection outlives its worker")
+    except tcp_client.Closed:
+        busy.close()
+    wait_for("old workers to end", 5, lambda: len(node.workers()) == WORKERS)
+
+
+def frames_of_a_dataplane_that_dies_have_an_unknown_outcome(node):
+    wire = node.wire()
+    wire.send(frame_of_grab(1, packet=SILENT) * 5)
+    time.sleep(0.1)
+    node.kill_dataplane()
+    expect([wire.receive()[0][STATUS] for _ in range(5)] == [UNKNOWN_OUTCOME] * 5, "replies")
+    expect(wire.ask([frame_of_grab(1)])[0][0][STATUS] == BUSY, "while it is away")
+    node.start_dataplane()
+    wait_for("the front to attach again", 3,
+             lambda: wire.ask([frame_of_grab(1)])[0][0][STATUS] == OK)
+    wire.close()
+    wait_for("every worker", 3, lambda: all(node.grab()[0] == 200 for _ in range(20)))
+
+
+def memory_of_workers_kib(node):
+    return sum(int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status")
+                             .read_text()).group(1)) for pid in node.workers())
+
+
+def a_thousand_idle_connections_cost_little(node):
+    node.grab()
+    before = memory_of_workers_kib(node)
+    wires = [node.wire() for _ in range(1000)]
+    each = (memory_of_workers_kib(node) - before) / 1000
+    print(f"     {each:.1f} KiB per idle connection")
+    expect(each < 16, each, "KiB per idle connection")
+    expect(all(wire.ask([frame_of_grab(5)])[0][0][AMOUNT] == 5 for wire in wires[::100]), "served")
+    for wire in wires:
+        wire.close()
+
+
+# Two readings of one request: none may pass for two, or be taken for another's.
+
+def smuggled(node, data):
+    """@return all that is answered to these bytes until the end, or until nothing more comes"""
+    with socket.create_connection(("127.0.0.1", node.port), timeout=1) as plain:
+        plain.sendall(data)
+        text = b""
+        try:
+            while chunk := plain.recv(65536):
+                text += chunk
+        except (ConnectionResetError, TimeoutError):
+            pass
+        return text
+
+
+def requests_that_can_be_read_in_two_ways_are_refused(node):
+    bearer = "Authorization: Bearer " + jwt(1001)
+    inner = f"GET /v1/balance HTTP/1.1\r\nHost: x\r\n{bearer}\r\n\r\n"
+    size = len(inner)
+    for path in (f"/v1/packets/{PACKET}/grab", "/business/v1/credits", "/v1/orders"):
+        for headers in (
+                f"Content-Length: {size}\r\nTransfer-Encoding: chunked",
+                f"Transfer-Encoding: chunked\r\nContent-Length: {size}",
+                f"Content-Length: 0\r\nContent-Length: {size}",
+                f"Content-Length: {size}, 0", f"Content-Length: +{size}",
+                f"Content-Length: 0x{size:x}", f"Content-Length: -{size}",
+                "Transfer-Encoding: chunked, identity", "Transfer-Encoding: gzip, chunked",
+                "Transfer-Encoding: xchunked", "Transfer-Encoding: chunked\r\n"
+                "Transfer-Encoding: chunked"):
+            text = smuggled(node, f"POST {path} HTTP/1.1\r\nHost: x\r\n{bearer}\r\n{headers}"
+                                  f"\r\n\r\n0\r\n\r\n{inner}".encode())
+            answers = re.findall(rb"HTTP/1.1 (\d+)", text)
+            expect(b"available_fen" not in text, path, headers, "let a second request pass:", text)
+            expect(len(answers) == 1 and answers[0] in (b"400", b"411", b"501"),
+                   path, headers, "answered", answers)
+
+
+def odd_chunks_and_headers_are_refused_or_harmless(node):
+    bearer = "Authorization: Bearer " + jwt(1001)
+    body = json.dumps({"group": 7, "token": TOKEN, "sequence": 9})
+    start = (f"POST /v1/packets/{PACKET}/grab HTTP/1.1\r\nHost: x\r\n{bearer}\r\n"
+             "Connection: close\r\n")
+    chunked = start + "Transfer-Encoding: chunked\r\n\r\n"
+    for text, codes in (
+            (chunked + "ffffffffffffffff\r\n" + body, (b"400", b"413")),
+            (chunked + "fffffffffffffffff\r\n" + body, (b"400", b"413")),
+            (chunked + f"-{len(body):x}\r\n{body}\r\n0\r\n\r\n", (b"400",)),
+            (chunked + f"{len(body):x}\n{body}\n0\n\n", (b"200", b"400")),
+            (chunked + f"{len(body):x};a=\"\r\n{body}\r\n0\r\n\r\n", (b"200", b"400")),
+            (chunked + f"zz\r\n{body}\r\n0\r\n\r\n", (b"400",)),
+            (start + f"Content-Length : {len(body)}\r\n\r\n{body}", (b"400",)),
+            (start + f" Content-Length: {len(body)}\r\n\r\n{body}", (b"400",)),
+            (start.replace("Host: x", "Host: x\r\nHost: y")
+             + f"Content-Length: {len(body)}\r\n\r\n{body}", (b"400",)),
+            (start.replace("HTTP/1.1", "HTTP/1.1 HTTP/1.1") + "\r\n", (b"400",)),
+            (start.replace("/grab", "/grab\t") + "\r\n", (b"400", b"404")),
+            (start + f"X-Hongbao-User: 5\r\nContent-Length: {len(body)}\r\n\r\n{body}",
+             (b"200",))):
+        seen = re.findall(rb"HTTP/1.1 (\d+)", smuggled(node, text.encode()))
+        expect(len(seen) == 1 and seen[0] in codes, text[-120:], "answered", seen)
+    # two users on one connection: each request is judged by its own token
+    first = f"GET /v1/balance HTTP/1.1\r\nHost: x\r\n{bearer}\r\n\r\n"
+    second = "GET /v1/balance HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    seen = re.findall(rb"HTTP/1.1 (\d+)", smuggled(node, (first + second).encode()))
+    expect(seen == [b"200", b"401"], seen)
+
+
+def no_path_leads_round_the_login(node):
+    for path in ("/v1//orders", "/v1/./orders", "/v1/x/../orders", "/v1/%6frders", "//v1/orders",
+                 "/v1/orders/../statement", "/V1/orders", "/v1/packets/../orders", "/v1/orders%00",
+                 "/v1/orders;x", "/v1/orders#x", "/admin/status", "/business/../v1/orders",
+                 "http://x/v1/orders", "/v1/packets/sent/", "/v1/packets/sent%2f.."):
+        text = smuggled(node, f"GET {path} HTTP/1.1\r\nHost: x\r\nX-Hongbao-User: 1001\r\n"
+                              "Connection: close\r\n\r\n".encode())
+        code = re.findall(rb"HTTP/1.1 (\d+)", text)
+        expect(len(code) == 1 and code[0] in (b"400", b"401", b"404"), path, "answered", text[:300])
+
+
+# TLS and limits: nodes of their own.
+
+def over_tls_http_and_frames_are_served_and_plain_clients_are_not(node):
+    expect(node.grab()[0] == 200, "a grab over TLS")
+    text = subprocess.run(["curl", "-sS", "--http2", "--cacert", node.directory / "key/chain.pem",
+                           "-H", "Authorization: Bearer " + jwt(1001), "-w", "%{http_version}",
+                           f"https://127.0.0.1:{node.port}/v1/balance"],
+                          capture_output=True, text=True, check=False)
+    expect('"account":1001' in text.stdout and text.stdout.endswith("2"), text)
+    wire = node.wire()
+    replies = wire.ask([frame_of_grab(i) for i in range(500)])
+    expect([fields[AMOUNT] for fields, _ in replies] == list(range(500)), "frames over TLS")
+    wire.close()
+    wire = node.wire()
+    wire.send(make_hello(jwt(5)) + frame_of_grab(1))
+    expect_end(wire, UNAUTHORIZED)
+    with socket.create_connection(("127.0.0.1", node.port), timeout=5) as plain:
+        plain.sendall(b"GET /v1/balance HTTP/1.1\r\nHost: x\r\n\r\n")
+        expect(b"400" in plain.recv(4096), "plain HTTP to the TLS port")
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+    try:
+        Wire(("127.0.0.1", node.frames_port), tls=old)
+        raise AssertionError("TLS 1.1 is spoken")
+    except (ssl.SSLError, ConnectionResetError):
+        pass
+
+
+def a_user_above_his_rate_hears_429_and_nobody_else(node):
+    codes = [node.call("GET", "/v1/balance", token=jwt(4001))[0] for _ in range(3 * PER_USER)]
+    expect(codes[:PER_USER] == [200] * PER_USER and 429 in codes, codes)
+    http_status, answer, headers = node.call("GET", "/v1/orders", token=jwt(4001))
+    while http_status != 429:
+        http_status, answer, headers = node.call("GET", "/v1/orders", token=jwt(4001))
+    expect(answer["status"] == "too_many" and headers["Retry-After"] == "1", answer)
+    expect(node.call("GET", "/v1/balance", token=jwt(4002))[0] == 200, "another user")
+
+
+def an_address_has_so_many_connections(node):
+    wires = [node.wire() for _ in range(PER_ADDRESS)]
+    try:
+        node.wire()
+        raise AssertionError("one more connection is served")
+    except (tcp_client.Closed, ConnectionResetError):
+        pass
+    for wire in wires:
+        wire.close()
+
+    def served():
+        try:
+            return node.wire().hello[STATUS] == OK
+        except (tcp_client.Closed, ConnectionResetError):
+            return False
+    wait_for("room again", 3, served)
+
+
 TESTS = [
     a_grab_becomes_a_frame_and_its_reply_json,
     a_group_the_token_does_not_vouch_for_is_not_passed_on,
@@ -510,24 +879,40 @@ TESTS = [
     a_reload_lets_waiting_requests_end,
     an_idle_front_does_not_spin,
     a_killed_worker_is_replaced_and_serves,
+    a_hello_tells_who_one_is_and_frames_are_answered_in_any_number,
+    a_frame_in_pieces_and_frames_in_one_piece_are_the_same,
+    what_a_user_may_not_do_is_refused_and_he_is_served_on,
+    who_does_not_say_who_he_is_is_refused,
+    a_head_that_breaks_the_format_ends_the_connection_with_the_reason,
+    a_client_that_does_not_read_stops_being_served_and_nobody_else_does,
+    unanswered_frames_get_unknown_outcome_and_hang_ups_leave_no_slot_behind,
+    a_client_that_sends_no_more_hears_all_it_is_owed,
+    a_reload_ends_idle_connections_and_owes_nobody,
+    frames_of_a_dataplane_that_dies_have_an_unknown_outcome,
+    a_thousand_idle_connections_cost_little,
+    requests_that_can_be_read_in_two_ways_are_refused,
+    odd_chunks_and_headers_are_refused_or_harmless,
+    no_path_leads_round_the_login,
     a_control_that_is_away_is_told_as_unavailable,
 ]
 
 
-def main():
-    if os.geteuid() != 0 or shutil.which("nginx") is None:
-        print("SKIP: needs root and nginx")
-        return 77
-    module, fake, *names = sys.argv[1:]
-    node, failed = Node(os.path.abspath(module), os.path.abspath(fake)), 0
-    for test in TESTS:
-        if names and test.__name__ not in names:
-            continue
+TLS_TESTS = [over_tls_http_and_frames_are_served_and_plain_clients_are_not]
+LIMIT_TESTS = [an_address_has_so_many_connections, a_user_above_his_rate_hears_429_and_nobody_else]
+
+
+def run(module, fake, tests, sections):
+    """Tests on one node. @return how many failed"""
+    if not tests:
+        return 0
+    node, failed = Node(os.path.abspath(module), os.path.abspath(fake), sections), 0
+    for test in tests:
         begin = time.monotonic()
         try:
             test(node)
             print(f"ok   {time.monotonic() - begin:5.2f} s  {test.__name__}", flush=True)
-        except (AssertionError, OSError, ValueError, KeyError, TypeError) as error:
+        except (AssertionError, OSError, ValueError, KeyError, TypeError, struct.error,
+                tcp_client.Closed) as error:
             failed += 1
             print(f"FAIL {time.monotonic() - begin:5.2f} s  {test.__name__}: {error!r}", flush=True)
     node.stop()
@@ -535,10 +920,25 @@ def main():
         failed += 1
         print("FAIL nginx logged:", *node.bad_lines()[:5], sep="\n  ")
     if failed:
-        print(f"{failed} failed; the node's directory is {node.directory}")
-        return 1
-    node.remove()
-    return 0
+        print(f"the node's directory is {node.directory}")
+    else:
+        node.remove()
+    return failed
+
+
+def main():
+    if os.geteuid() != 0 or shutil.which("nginx") is None:
+        print("SKIP: needs root and nginx")
+        return 77
+    module, fake, *names = sys.argv[1:]
+    failed = 0
+    for tests, sections in ((TESTS, ("frames",)), (TLS_TESTS, ("frames", "tls")),
+                            (LIMIT_TESTS, ("frames", "per_user", "per_address"))):
+        wanted = [test for test in tests if not names or test.__name__ in names]
+        failed += run(module, fake, wanted, sections)
+    if failed:
+        print(f"{failed} failed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

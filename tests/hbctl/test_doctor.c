@@ -341,7 +341,7 @@ a_module_that_nginx_does_not_load_fails(void **state)
 
 	(void)state;
 	make_node(&bed, "/dev/shm");
-	write_file(in_node(&bed, "/bin/ngx_http_hb_module.so"), 0644, 100);
+	write_file(in_node(&bed, "/bin/ngx_hb_module.so"), 0644, 100);
 	examine(&bed);
 	expect(&bed, "nginx", "fail", "");
 	remove_node(&bed);

@@ -151,10 +151,11 @@ a_wrong_configuration_is_refused_with_its_line() {
 
 a_first_configuration_avoids_a_taken_port() {
     print_config() { "$PROGRAM" "$@" --print-config; }
-    port_taken() { [ "$1" -lt 8083 ]; }
+    port_taken() { [ "$1" = 7480 ] || { [ "$1" -ge 8000 ] && [ "$1" -lt 8083 ]; }; }
     NODE=/tmp
     generate_config "$WORK/node" journal.segment_mib=16
     grep -q 'listen = "127.0.0.1:8083";' "$WORK/node/etc/hongbao.conf"
+    grep -q 'listen_frames = "127.0.0.1:7481";' "$WORK/node/etc/hongbao.conf"
     grep -q 'segment_mib = 16;' "$WORK/node/etc/hongbao.conf"
 }
 
@@ -164,8 +165,34 @@ no_name_is_left_open_in_the_nginx_configuration() {
     read_config "$NODE/etc/a.conf"
     make_nginx_config
     grep -q 'listen 127.0.0.1:8080' "$NODE/etc/nginx.conf"
+    grep -q 'listen 127.0.0.1:7480 reuseport' "$NODE/etc/nginx.conf"
     refute grep -q '@[A-Z_]*@' "$NODE/etc/nginx.conf"
+    refute grep -Eq 'ssl|limit_req|limit_conn|# [][]' "$NODE/etc/nginx.conf"
 }
+
+what_is_configured_is_in_the_nginx_configuration() {
+    print_config() { "$PROGRAM" "$@" --print-config; }
+    printf 'front: { listen_frames = ""; requests_per_user = 20; connections_per_address = 9;
+        tls_certificate = "/a/chain.pem"; tls_key = "/a/key.pem"; };\n' >"$NODE/etc/a.conf"
+    read_config "$NODE/etc/a.conf"
+    make_nginx_config
+    grep -q 'listen 127.0.0.1:8080 ssl http2 reuseport' "$NODE/etc/nginx.conf"
+    grep -q 'ssl_certificate_key /a/key.pem;' "$NODE/etc/nginx.conf"
+    grep -q 'rate=20r/s' "$NODE/etc/nginx.conf"
+    grep -q 'limit_conn per_address 9;' "$NODE/etc/nginx.conf"
+    refute grep -q 'hb_framed' "$NODE/etc/nginx.conf"
+    expect "$(http_address)" "https://127.0.0.1:8080"
+}
+
+a_certificate_without_its_key_is_refused() {
+    print_config() { "$PROGRAM" "$@" --print-config; }
+    printf 'front: { tls_certificate = "/a/chain.pem"; };\n' >"$NODE/etc/a.conf"
+    read_config "$NODE/etc/a.conf"
+    refute make_wrong 2>"$WORK/err"
+    grep -q 'front.tls_key is not' "$WORK/err"
+}
+
+make_wrong() (make_nginx_config)
 
 a_file_is_replaced_and_never_written_into() {
     printf 'old\n' >"$NODE/a"

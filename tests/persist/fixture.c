@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "persist/superblock.h"
+#include "shm/order_number.h"
 
 static void
 begin(struct fixture *f, const char *where)
@@ -89,7 +90,9 @@ fixture_record(uint16_t ring, uint64_t core_sequence)
 		.left_fen = (int64_t)(hb_mix64(core_sequence + 7) % 100000),
 		.share_index = (uint32_t)(core_sequence % 100),
 		.left_count = 99 - (uint32_t)(core_sequence % 100),
-		.order_stamp = (UINT64_C(1800000000000) + core_sequence / 12) << 14,
+		/* both versions of order numbers */
+		.order_stamp = (UINT64_C(1800000000000) + core_sequence / 12) << 14 |
+			       (ring % 2 == 0 ? 0 : HB_STAMP_VERSION_2),
 		.token.token_id = hb_mix64(core_sequence + (uint64_t)ring * 977),
 		.token.sequence = 1,
 		.token.expiry_s = 1800003600,

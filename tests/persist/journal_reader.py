@@ -22,6 +22,10 @@ FRAME_HEADER = 192
 LENGTHS = {1: 80, 2: 560, 10: 72, 11: 80, 12: 80, 20: 96, 21: 144, 22: 88, 30: 96, 40: 232, 41: 96,
            42: 64, 50: 120, 51: 104, 52: 104, 60: 104, 70: 112, 71: 112, 72: 112, 80: 120, 90: 48}
 
+# Where a type names order stamps; an EVICT may name one. Bit 62 of any makes the record version 2.
+STAMPS = {20: [32], 21: [32], 22: [32], 30: [32], 40: [96], 41: [72], 42: [48], 50: [64], 51: [64],
+          52: [64], 60: [56], 70: [32, 64], 71: [32, 64], 72: [32, 64], 80: [56], 90: [32]}
+
 
 def crc_table():
     table = []
@@ -113,8 +117,10 @@ class Frame:
             greeting = 0
             if kind == 40:
                 greeting = (record[127] + 7) & ~7
-            need(kind in LENGTHS and version == 1 and length == LENGTHS[kind] + greeting,
+            need(kind in LENGTHS and length == LENGTHS[kind] + greeting,
                  f"record type {kind} of length {length}")
+            marked = any(record[at + 7] & 0x40 for at in STAMPS.get(kind, []))
+            need(version == (2 if marked else 1), f"record version {version}")
             need(crc32c(record[4:]) == crc, "record CRC")
             yield kind, ring, struct.unpack_from("<Q", record, 16)[0], record
             at += length

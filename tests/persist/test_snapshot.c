@@ -229,6 +229,31 @@ a_damaged_snapshot_is_passed_over_for_an_older_one(void **state)
 	end();
 }
 
+/* Nothing of a header that does not add up may be believed, also when there is no other one. */
+static void
+a_start_does_without_its_only_snapshot_when_the_header_is_damaged(void **state)
+{
+	char name[64];
+	uint64_t seq;
+
+	(void)state;
+	begin();
+	play(20);
+	to_disk();
+	assert_int_equal(hb_snapshot_run(&f.config), 0);
+	seq = check_rebuilt();
+	play(20);
+	to_disk();
+	snprintf(name, sizeof(name), "snapshot/snapshot-%016llx", (unsigned long long)seq);
+	for (uint64_t offset = 0; offset < sizeof(struct hb_snapshot_header); offset += 4) {
+		fixture_flip(&f, name, offset);
+		assert_int_equal(fixture_open(&f), 0);
+		fixture_close(&f);
+		fixture_flip(&f, name, offset);
+	}
+	end();
+}
+
 static void
 a_mark_with_another_hash_is_named_and_ends_the_replay(void **state)
 {
@@ -296,6 +321,7 @@ main(void)
 		cmocka_unit_test(a_snapshot_and_the_rest_of_the_journal_give_the_same_state),
 		cmocka_unit_test(a_start_behind_a_snapshot_continues_rings_that_were_quiet_since),
 		cmocka_unit_test(a_damaged_snapshot_is_passed_over_for_an_older_one),
+		cmocka_unit_test(a_start_does_without_its_only_snapshot_when_the_header_is_damaged),
 		cmocka_unit_test(a_mark_with_another_hash_is_named_and_ends_the_replay),
 		cmocka_unit_test(a_snapshot_above_the_journal_is_refused_at_the_start),
 		cmocka_unit_test(as_many_snapshots_stay_as_are_to_be_kept),

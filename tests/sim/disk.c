@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The simulated disk: tests/sim/disk.h. Contents are kept in blocks of 4 KiB, NULL for zeros, so
- * that prepared segments cost nothing.
+ * The simulated disk: tests/sim/disk.h. Here are the calls of the product.
  */
 #include "tests/sim/disk.h"
 
@@ -17,87 +16,24 @@
 #include "base/crc32c.h"
 #include "persist/journal_format.h"
 #include "persist/journal_frame.h"
+#include "tests/sim/disk_internal.h"
 #include "tests/sim/wrapped.h"
-
-#define ROOT_PATH    "/sim"
-#define BLOCK_BYTES  4096u
-#define SECTOR_BYTES 512u
-#define SECTORS	     (BLOCK_BYTES / SECTOR_BYTES)
-#define BLOCKS_MAX   512u /* of a file: 2 MiB */
-#define FILES_MAX    512
-#define NAMES_MAX    64
-#define NAME_BYTES   64
-#define CHANGES_MAX  256
-#define FDS_MAX	     64
-#define FD_FIRST     (1 << 20)
-#define LISTS_MAX    8
-/* Segments are shorter than the product makes them, so that a seed fills several. */
-#define SEGMENT_BYTES_MAX (72u * BLOCK_BYTES)
-
-struct block {
-	uint8_t *now;	  /* as processes see it; NULL: zeros */
-	uint8_t *durable; /* NULL: zeros */
-	uint8_t unsynced; /* bit per sector */
-};
-
-struct file {
-	struct block *blocks; /* BLOCKS_MAX */
-	uint64_t bytes;
-	uint64_t bytes_durable;
-	uint64_t bytes_max; /* what is written behind is dropped */
-	uint32_t block_end; /* blocks behind were never touched */
-};
-
-struct name {
-	char text[NAME_BYTES]; /* below ROOT_PATH, with a slash in front; "" = free */
-	int file;	       /* -1: a folder */
-};
-
-/* A change of names that is not synced: made (from = ""), moved, or removed (to = ""). */
-struct change {
-	char from[NAME_BYTES];
-	char to[NAME_BYTES];
-	int file;
-};
-
-struct descriptor {
-	enum sim_process owner; /* SIM_NOBODY: free */
-	int file;		/* -1: a folder */
-	bool direct;
-	char name[NAME_BYTES];
-};
-
-struct list {
-	bool open;
-	int fd;
-	uint32_t next;
-	struct dirent64 entry;
-};
 
 struct sim_disk_plan disk_plan;
 
-static struct {
-	struct file files[FILES_MAX];
-	int file_count;
-	struct name now[NAMES_MAX];
-	struct name durable[NAMES_MAX];
-	struct change changes[CHANGES_MAX];
-	uint32_t change_count;
-	struct descriptor fds[FDS_MAX];
-	struct list lists[LISTS_MAX];
-	int newest_file; /* where the newest durable frame lies */
-	uint64_t newest_offset;
-	uint64_t next_seq; /* of the frame that is durable next */
-	void (*during_write)(bool slow);
-	sim_durable_fn *durable_record;
-} disk;
+#define ONLY_IO	    (1u << SIM_FAIL_IO)
+#define ANY_FAILURE (1u << SIM_FAIL_IO | 1u << SIM_FAIL_SPACE)
+#define ANY_WRITE   (ANY_FAILURE | 1u << SIM_FAIL_SHORT)
+
+struct sim_disk_watch disk_watch;
+struct disk disk;
 
 static uint8_t *spare_blocks; /* free blocks, linked by their first bytes */
 static struct block *spare_tables[FILES_MAX];
 static uint32_t spare_table_count;
 
-static uint8_t *
-block_take(void)
+uint8_t *
+disk_block_take(void)
 {
 	uint8_t *block = spare_blocks;
 
@@ -111,8 +47,8 @@ block_take(void)
 	return block;
 }
 
-static void
-block_give(uint8_t *block)
+void
+disk_block_give(uint8_t *block)
 {
 	if (block == NULL)
 		return;
@@ -153,8 +89,8 @@ remove_in(struct name table[NAMES_MAX], const char *text)
 		at->text[0] = '\0';
 }
 
-static void
-apply_change(struct name table[NAMES_MAX], const struct change *change)
+void
+disk_apply_change(struct name table[NAMES_MAX], const struct change *change)
 {
 	if (change->from[0] != '\0')
 		remove_in(table, change->from);
@@ -172,7 +108,7 @@ change_names(const char *from, const char *to, int file)
 	*change = (struct change){.file = file};
 	memcpy(change->from, from, strlen(from) + 1);
 	memcpy(change->to, to, strlen(to) + 1);
-	apply_change(disk.now, change);
+	disk_apply_change(disk.now, change);
 }
 
 static bool
@@ -193,7 +129,7 @@ sync_folder(const char *folder)
 		const struct change *change = &disk.changes[i];
 
 		if (in_folder(change->to[0] != '\0' ? change->to : change->from, folder))
-			apply_change(disk.durable, change);
+			disk_apply_change(disk.durable, change);
 		else
 			disk.changes[kept++] = *change;
 	}
@@ -226,11 +162,20 @@ file_empty(struct file *file)
 	for (uint32_t i = 0; i < file->block_end; i++) {
 		struct block *block = &file->blocks[i];
 
-		block_give(block->now);
-		block_give(block->durable);
+		disk_block_give(block->now);
+		disk_block_give(block->durable);
 		*block = (struct block){0};
 	}
 	file->block_end = 0;
+}
+
+void
+disk_forget_newest_file(void)
+{
+	struct file *file = &disk.files[--disk.file_count];
+
+	file_empty(file);
+	spare_tables[spare_table_count++] = file->blocks;
 }
 
 /* A piece inside one sector. */
@@ -243,9 +188,11 @@ write_piece(struct file *file, uint64_t at, const uint8_t *from, uint32_t length
 	if (block->now == NULL && hb_is_zero(from, length))
 		return;
 	if (block->now == NULL)
-		block->now = block_take();
+		block->now = disk_block_take();
 	memcpy(block->now + inside, from, length);
+	block->touched = true;
 	block->unsynced |= (uint8_t)(1u << (inside / SECTOR_BYTES));
+	block->dropped &= (uint8_t) ~(1u << (inside / SECTOR_BYTES));
 }
 
 static void
@@ -285,15 +232,28 @@ write_bytes(struct file *file, uint64_t at, const uint8_t *from, uint64_t length
 static void
 sync_block(struct block *block)
 {
-	if (block->unsynced == 0)
+	uint32_t written = block->unsynced & ~block->dropped;
+
+	if (written == 0)
 		return;
 	if (block->durable == NULL)
-		block->durable = block_take();
+		block->durable = disk_block_take();
 	for (uint32_t i = 0; i < SECTORS; i++)
-		if ((block->unsynced & (1u << i)) != 0)
+		if ((written & (1u << i)) != 0)
 			memcpy(block->durable + i * SECTOR_BYTES, block->now + i * SECTOR_BYTES,
 				SECTOR_BYTES);
-	block->unsynced = 0;
+	block->touched = true;
+	block->unsynced &= block->dropped;
+}
+
+/* A sync failed: the kernel calls the pages clean, and what they hold is on its way to nowhere. */
+static void
+drop_unsynced(struct file *file)
+{
+	for (uint32_t i = 0; i < file->block_end; i++) {
+		file->blocks[i].dropped = file->blocks[i].unsynced;
+		file->blocks[i].touched = true;
+	}
 }
 
 static void
@@ -311,12 +271,12 @@ sync_range(struct file *file, uint64_t at, uint64_t length)
 void
 sim_disk_reset(void (*during_write)(bool slow), sim_durable_fn *durable)
 {
-	for (int i = 0; i < disk.file_count; i++) {
-		file_empty(&disk.files[i]);
-		spare_tables[spare_table_count++] = disk.files[i].blocks;
-	}
+	while (disk.file_count > 0)
+		disk_forget_newest_file();
 	memset(&disk, 0, sizeof(disk));
 	memset(&disk_plan, 0, sizeof(disk_plan));
+	memset(&disk_watch, 0, sizeof(disk_watch));
+	disk_forget_rot();
 	disk.newest_file = -1;
 	disk.next_seq = 1;
 	disk.during_write = during_write;
@@ -331,96 +291,6 @@ sim_disk_process_died(enum sim_process process)
 			disk.fds[i].owner = SIM_NOBODY;
 	for (uint32_t i = 0; i < LISTS_MAX; i++)
 		disk.lists[i].open = false;
-}
-
-/* One sector at a loss of power. */
-static void
-decide_sector(struct block *block, uint32_t sector)
-{
-	uint8_t *durable = block->durable + sector * SECTOR_BYTES;
-	uint32_t torn_at = (uint32_t)sim_below(SECTOR_BYTES / 8) * 8;
-	uint8_t *now = block->now + sector * SECTOR_BYTES;
-
-	if (memcmp(durable, now, SECTOR_BYTES) == 0)
-		return;
-	switch (sim_below(5)) {
-	case 0:
-	case 1:
-		memcpy(durable, now, SECTOR_BYTES);
-		return;
-	case 2:
-		sim_count(SIM_SECTOR_TORN);
-		memcpy(durable, now, torn_at);
-		return;
-	default:
-		sim_count(SIM_SECTOR_LOST);
-	}
-}
-
-void
-sim_disk_power_loss(void)
-{
-	uint32_t keep = disk.change_count == 0 ? 0 : (uint32_t)sim_below(disk.change_count + 1);
-
-	for (uint32_t i = 0; i < keep; i++)
-		apply_change(disk.durable, &disk.changes[i]);
-	if (keep < disk.change_count)
-		sim_count(SIM_NAME_LOST);
-	disk.change_count = 0;
-	memcpy(disk.now, disk.durable, sizeof(disk.now));
-	for (int f = 0; f < disk.file_count; f++) {
-		struct file *file = &disk.files[f];
-
-		if (file->bytes != file->bytes_durable && sim_chance(500))
-			file->bytes = file->bytes_durable;
-		file->bytes_durable = file->bytes;
-		for (uint32_t i = 0; i < file->block_end; i++) {
-			struct block *block = &file->blocks[i];
-
-			if (block->unsynced == 0)
-				continue;
-			if (block->durable == NULL)
-				block->durable = block_take();
-			for (uint32_t s = 0; s < SECTORS; s++)
-				if ((block->unsynced & (1u << s)) != 0)
-					decide_sector(block, s);
-			block->unsynced = 0;
-			memcpy(block->now, block->durable, BLOCK_BYTES);
-		}
-	}
-	for (uint32_t i = 0; i < FDS_MAX; i++)
-		disk.fds[i].owner = SIM_NOBODY;
-}
-
-bool
-sim_disk_rot(void)
-{
-	for (uint32_t attempt = 0; attempt < 200; attempt++) {
-		const struct name *name = &disk.now[sim_below(NAMES_MAX)];
-		struct file *file;
-		struct block *block;
-		uint64_t number;
-		uint32_t bit;
-
-		if (name->text[0] == '\0' || name->file < 0 || strstr(name->text, "lock") != NULL)
-			continue;
-		file = &disk.files[name->file];
-		if (file->block_end == 0)
-			continue;
-		number = sim_below(file->block_end);
-		block = &file->blocks[number];
-		if (block->durable == NULL || block->now == NULL || block->unsynced != 0)
-			continue;
-		if (name->file == disk.newest_file && number * BLOCK_BYTES >= disk.newest_offset)
-			continue;
-		bit = (uint32_t)sim_below(BLOCK_BYTES * 8);
-		block->durable[bit / 8] ^= (uint8_t)(1u << (bit % 8));
-		block->now[bit / 8] ^= (uint8_t)(1u << (bit % 8));
-		sim_count(SIM_ROT);
-		sim_note("rot: %s block %llu bit %u", name->text, (unsigned long long)number, bit);
-		return true;
-	}
-	return false;
 }
 
 static bool
@@ -452,6 +322,53 @@ step(void)
 		die();
 }
 
+/* The disk has changed: the machine may stop here, or the process. */
+static void
+point(void)
+{
+	if (!is_mortal())
+		return;
+	disk_watch.points++;
+	if (disk_watch.points == disk_watch.halt_at)
+		longjmp(machine.halt, 1);
+	if (disk_watch.points == disk_watch.death_at)
+		sim_die();
+}
+
+/* One call of the disk; it may be the one that fails. @param kinds it knows, 1 << kind */
+static enum sim_failure
+failure_due(uint32_t kinds)
+{
+	if (!is_mortal() || ++disk_watch.calls != disk_watch.fail_at ||
+		(kinds & 1u << disk_watch.failure) == 0)
+		return SIM_FAIL_NOT;
+	sim_note("call %llu fails", (unsigned long long)disk_watch.calls);
+	machine.abort_expected = true;
+	disk_watch.failed = true;
+	return disk_watch.failure;
+}
+
+static int
+failed(int error_number)
+{
+	errno = error_number;
+	return -1;
+}
+
+/* A call that is done or not, and may fail. @return 0, or -1 with errno */
+static int
+attempt(uint32_t kinds)
+{
+	switch (failure_due(kinds)) {
+	case SIM_FAIL_NOT:
+		return 0;
+	case SIM_FAIL_SPACE:
+		return failed(ENOSPC);
+	default:
+		return failed(EIO);
+	}
+}
+
 /* A random part of a write, sector by sector. */
 static void
 write_partly(struct file *file, uint64_t at, const uint8_t *from, uint64_t length)
@@ -480,6 +397,7 @@ tell_records(int file, uint64_t at, const struct hb_journal_frame *frame)
 
 	disk.newest_file = file;
 	disk.newest_offset = at;
+	disk.newest_seq = frame->first_seq;
 	disk.next_seq = frame->first_seq + frame->record_count;
 	for (uint32_t i = 0; i < frame->record_count; i++) {
 		disk.durable_record(record);
@@ -568,13 +486,6 @@ name_at(char out[NAME_BYTES], int directory, const char *name)
 }
 
 static int
-failed(int error_number)
-{
-	errno = error_number;
-	return -1;
-}
-
-static int
 open_name(const char *name, int flags)
 {
 	struct name *at = find_in(disk.now, name);
@@ -582,6 +493,8 @@ open_name(const char *name, int flags)
 
 	if (at == NULL && (flags & O_CREAT) == 0)
 		return failed(ENOENT);
+	if (attempt(at == NULL ? ANY_FAILURE : ONLY_IO) != 0)
+		return -1;
 	if (at == NULL || (flags & O_TRUNC) != 0)
 		step();
 	if (at == NULL) {
@@ -595,6 +508,8 @@ open_name(const char *name, int flags)
 		file = file_make(name);
 		change_names("", name, file);
 	}
+	if (file >= 0 && (at == NULL || (flags & O_TRUNC) != 0))
+		point();
 	while (fd < FDS_MAX && disk.fds[fd].owner != SIM_NOBODY)
 		fd++;
 	HB_ASSERT(fd < FDS_MAX && machine.running != SIM_NOBODY);
@@ -697,6 +612,15 @@ __wrap_pread64(int fd, void *bytes, size_t length, off_t offset)
 		return 0;
 	if (length > file->bytes - at)
 		length = file->bytes - at;
+	switch (failure_due(ONLY_IO | 1u << SIM_FAIL_SHORT)) {
+	case SIM_FAIL_SHORT:
+		length /= 2;
+		break;
+	case SIM_FAIL_IO:
+		return failed(EIO);
+	default:
+		break;
+	}
 	for (left = length; left > 0;) {
 		const struct block *block = &file->blocks[at / BLOCK_BYTES];
 		size_t piece = BLOCK_BYTES - at % BLOCK_BYTES;
@@ -725,8 +649,42 @@ __wrap_pwrite64(int fd, const void *bytes, size_t length, off_t at)
 		write_partly(file_of(fd), (uint64_t)at, bytes, length);
 		die();
 	}
+	switch (failure_due(ANY_WRITE)) {
+	case SIM_FAIL_SHORT:
+		length /= 2;
+		break;
+	case SIM_FAIL_SPACE:
+		return failed(ENOSPC);
+	case SIM_FAIL_IO:
+		write_partly(file_of(fd), (uint64_t)at, bytes, length);
+		return failed(EIO);
+	default:
+		break;
+	}
 	write_bytes(file_of(fd), (uint64_t)at, bytes, length);
+	point();
 	return (ssize_t)length;
+}
+
+/* A synced write fails: what it had written by then is seen, and may be lost yet. */
+static ssize_t
+fail_write(enum sim_failure failure, int fd, const struct iovec *part, uint64_t at)
+{
+	if (failure == SIM_FAIL_SPACE)
+		return failed(ENOSPC);
+	write_partly(file_of(fd), at, part->iov_base, part->iov_len);
+	return failure == SIM_FAIL_SHORT ? (ssize_t)(part->iov_len / 2) : failed(EIO);
+}
+
+/* A synced write while it is under way. */
+static void
+in_flight(int fd, uint64_t at, const struct iovec *part)
+{
+	if (disk_watch.points + 1 == disk_watch.death_at && is_mortal())
+		write_partly(file_of(fd), at, part->iov_base, part->iov_len);
+	else if (disk_watch.points + 1 == disk_watch.halt_at && is_mortal())
+		write_bytes(file_of(fd), at, part->iov_base, part->iov_len);
+	point();
 }
 
 ssize_t
@@ -735,6 +693,7 @@ __wrap_pwritev64v2(int fd, const struct iovec *part, int count, off_t offset, in
 	uint64_t at = (uint64_t)offset;
 	const uint8_t *bytes = part->iov_base;
 	struct descriptor *d = descriptor(fd);
+	enum sim_failure failure;
 	bool slow = false;
 
 	if (d == NULL)
@@ -763,6 +722,10 @@ __wrap_pwritev64v2(int fd, const struct iovec *part, int count, off_t offset, in
 		sim_count(SIM_WRITE_ERROR);
 		return failed(EIO);
 	}
+	failure = failure_due(ANY_WRITE);
+	if (failure != SIM_FAIL_NOT)
+		return fail_write(failure, fd, part, at);
+	in_flight(fd, at, part);
 	write_bytes(file_of(fd), at, bytes, part->iov_len);
 	if ((flags & RWF_DSYNC) != 0) {
 		sync_range(file_of(fd), at, part->iov_len);
@@ -771,6 +734,7 @@ __wrap_pwritev64v2(int fd, const struct iovec *part, int count, off_t offset, in
 				HB_JOURNAL_FRAME_MAGIC)
 			tell_records(d->file, at, (const void *)bytes);
 	}
+	point();
 	step();
 	return (ssize_t)part->iov_len;
 }
@@ -783,12 +747,18 @@ __wrap_fsync(int fd)
 	if (d == NULL)
 		return __real_fsync(fd);
 	step();
+	if (attempt(ANY_FAILURE) != 0) {
+		if (d->file >= 0)
+			drop_unsynced(file_of(fd));
+		return -1;
+	}
 	if (d->file < 0)
 		sync_folder(d->name);
 	else
 		sync_range(file_of(fd), 0, (uint64_t)BLOCKS_MAX * BLOCK_BYTES);
 	if (d->file >= 0 && strstr(d->name, "/segment-") != NULL)
 		tell_file(d->file);
+	point();
 	step();
 	return 0;
 }
@@ -803,7 +773,10 @@ move(const char *from, const char *to)
 	if (at == NULL)
 		return failed(ENOENT);
 	step();
+	if (attempt(ANY_FAILURE) != 0)
+		return -1;
 	change_names(from, to, at->file);
+	point();
 	step();
 	return 0;
 }
@@ -834,7 +807,10 @@ take_away(const char *name)
 	if (find_in(disk.now, name) == NULL)
 		return failed(ENOENT);
 	step();
+	if (attempt(ONLY_IO) != 0)
+		return -1;
 	change_names(name, "", -1);
+	point();
 	return 0;
 }
 
@@ -937,6 +913,8 @@ __wrap_posix_fallocate64(int fd, off_t at, off_t length)
 	if (!is_ours(fd))
 		return __real_posix_fallocate64(fd, at, length);
 	step();
+	if (attempt(ANY_FAILURE) != 0)
+		return errno;
 	if (disk_plan.no_space > 0) {
 		disk_plan.no_space--;
 		sim_count(SIM_NO_SPACE);

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "persist/journal_frame.h"
 #include "shm/state.h"
+#include "tests/sim/node.h"
 #include "tests/sim/wrapped.h"
 
 #define START_NS    (UINT64_C(1795392000) * 1000000000)
@@ -57,7 +58,7 @@ sim_machine_reset(uint64_t seed)
 	machine.while_waiting = while_waiting;
 	machine.random = seed;
 	machine.wall_ns = START_NS;
-	machine.boot_ns = UINT64_C(1000000000000);
+	machine.boot_ns = SIM_BOOT_NS;
 }
 
 /* splitmix64 */
@@ -106,7 +107,7 @@ sim_note(const char *format, ...)
 
 	if (!machine.log)
 		return;
-	printf("%12.6f  ", (double)(machine.boot_ns - UINT64_C(1000000000000)) / 1e9);
+	printf("%12.6f  ", (double)(machine.boot_ns - SIM_BOOT_NS) / 1e9);
 	va_start(arguments, format);
 	vprintf(format, arguments);
 	va_end(arguments);
@@ -249,10 +250,14 @@ __wrap_free(void *at)
 }
 
 int
-__wrap_hb_state_create(struct hb_state *state, const struct hb_capacity *capacity, uint32_t node)
+__wrap_hb_state_create(struct hb_state *state, const struct hb_capacity *capacity, uint32_t number)
 {
-	int rc = __real_hb_state_create(state, capacity, node);
+	int rc;
 
+	/* a whole MiB of claims, the least that can be configured, is slow to make */
+	if (machine.running == SIM_SNAPSHOT)
+		capacity = &sim_capacity;
+	rc = __real_hb_state_create(state, capacity, number);
 	for (uint32_t i = 0; rc == 0 && remembers() && i < STATES_MAX; i++) {
 		if (states[i].owner != SIM_NOBODY)
 			continue;

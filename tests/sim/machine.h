@@ -54,6 +54,8 @@ enum sim_process {
 	SIM_PROCESS_COUNT
 };
 
+#define SIM_BOOT_NS UINT64_C(1000000000000) /* boot clock at the begin of a seed */
+
 struct sim_machine {
 	uint64_t random;
 	uint64_t wall_ns;
@@ -61,6 +63,7 @@ struct sim_machine {
 	enum sim_process running;
 	jmp_buf death[SIM_PROCESS_COUNT];
 	jmp_buf violation; /* back to the seed's begin */
+	jmp_buf halt;	   /* the machine stops at a chosen point of the disk */
 	char why[512];
 	char last_event[128];		  /* newest error that the product logged */
 	bool abort_expected;		  /* the disk failed under it: ending is right */

@@ -34,7 +34,7 @@ static uint8_t *request_data[SIM_CLIENTS][SIM_LCORES_MAX];
 static uint8_t *reply_data[SIM_CLIENTS][SIM_LCORES_MAX];
 static struct hb_node node_lines;
 
-static const struct hb_capacity capacity = {.accounts = 64,
+const struct hb_capacity sim_capacity = {.accounts = 64,
 	.packets = 128,
 	.arena_bytes = 1 << 16,
 	.windows = 256,
@@ -77,13 +77,6 @@ sim_node_reset(uint32_t lcore_count)
 	node.config.journal_segment_mib = 1;
 	node.config.journal_segments_ready = 2;
 	node.config.snapshot_keep = 2;
-	/* the snapshot job takes the capacities from here; it may have more than the dataplane */
-	node.config.capacity_accounts = (int64_t)capacity.accounts;
-	node.config.capacity_packets = (int64_t)capacity.packets;
-	node.config.capacity_arena_mib = 1;
-	node.config.capacity_windows = (int64_t)capacity.windows;
-	node.config.capacity_orders = (int64_t)capacity.orders;
-	node.config.capacity_idempotency = (int64_t)capacity.idempotency;
 	node.lcore_count = lcore_count;
 	node.dataplane = &dataplanes[0];
 	node.other = &dataplanes[1];
@@ -139,7 +132,8 @@ sim_persist_start(void)
 	if (setjmp(machine.death[SIM_PERSIST]) != 0)
 		return persist_died();
 	sim_enter(SIM_PERSIST);
-	rc = hb_journal_open(&persist->journal, &node.config, DIRECTORY, 0, node.error);
+	rc = hb_journal_open(
+		&persist->journal, &node.config, DIRECTORY, node.witness_seq, node.error);
 	if (rc == 0) {
 		rc = hb_journal_begin_epoch(&persist->journal, false);
 		if (rc != 0)
@@ -181,7 +175,7 @@ sim_attach_fresh(void (*look)(const struct hb_state *recovered))
 	if (setjmp(machine.death[SIM_PERSIST]) != 0)
 		return persist_died();
 	sim_enter(SIM_PERSIST);
-	HB_ASSERT(hb_state_create(&state, &capacity, journal->node) == 0);
+	HB_ASSERT(hb_state_create(&state, &sim_capacity, journal->node) == 0);
 	rc = hb_state_rebuild(journal->directory, hb_committed_seq(&journal->commit),
 		journal->superblock.stream_id, &state, &header, &result, node.error);
 	if (rc == 0)
@@ -392,6 +386,8 @@ dataplane_start(struct sim_dataplane *dataplane)
 	struct hb_shared *shared = zeroed(sizeof(*shared));
 
 	fill_shared(shared);
+	/* every start changes it: order.version may be changed at any restart */
+	shared->engine.order_version = 1 + (uint32_t)(dataplane->epoch % 2);
 	shared->journal = (void *)(dataplane->journal_segment.base + HB_SEGMENT_GUARD_BYTES);
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
 		if (dataplane->state.partition[p].head->time_ns > state_ns)
@@ -432,6 +428,17 @@ sim_kill_dataplane(struct sim_dataplane *dataplane)
 	hb_state_close(&dataplane->state);
 	hb_segment_close(&dataplane->journal_segment);
 	memset(dataplane, 0, sizeof(*dataplane));
+}
+
+void
+sim_power_off(void)
+{
+	sim_leave(SIM_NOBODY);
+	persist_is_dead();
+	sim_disk_process_died(SIM_SNAPSHOT);
+	sim_bury(SIM_SNAPSHOT);
+	sim_kill_dataplane(node.dataplane);
+	sim_kill_dataplane(node.other);
 }
 
 static struct sim_dataplane *turning;

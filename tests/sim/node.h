@@ -53,12 +53,16 @@ struct sim_node {
 	struct sim_dataplane *dataplane; /* the one that clients talk to; always set */
 	struct sim_dataplane *other;	 /* a stalled one of before */
 	uint32_t lcore_count;
-	int refusal; /* -errno of the newest refusal */
+	uint64_t witness_seq; /* what MySQL's position says when persist starts */
+	int refusal;	      /* -errno of the newest refusal */
 	char error[HB_JOURNAL_ERROR_BYTES];
 	struct hb_client_slot slots[SIM_CLIENTS];
 	uint64_t generation;
 };
 extern struct sim_node node;
+
+/** Of every state, the snapshot job's too. */
+extern const struct hb_capacity sim_capacity;
 
 void sim_node_reset(uint32_t lcore_count);
 
@@ -80,6 +84,8 @@ enum sim_outcome sim_snapshot(void);
 /** kill -9 between two steps. */
 void sim_kill_persist(void);
 void sim_kill_dataplane(struct sim_dataplane *dataplane);
+/** All of them, wherever they are; what the disk holds is not decided yet. */
+void sim_power_off(void);
 /** After a dataplane's death: persist writes what it had published. */
 void sim_persist_drain(void);
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Journal segments that are used again: making and mapping one takes longer than the rest of a
- * simulated start. Both processes see the same mapping; it is free when both have let go.
+ * Segments that are used again: making, mapping and first touching one takes longer than the rest
+ * of a simulated start. Of a journal segment both processes see the same mapping; it is free when
+ * both have let go. A state segment has one owner.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bits.h"
 #include "shm/link.h"
 #include "shm/segment.h"
 #include "tests/sim/wrapped.h"
@@ -20,6 +22,15 @@ static struct {
 	uint32_t users;
 } kept[SEGMENTS_MAX];
 static uint32_t kept_count;
+
+#define STATES_MAX	8
+#define STATE_BYTES_MAX (UINT64_C(8) << 20) /* larger ones are made and forgotten */
+
+/* States, zeroed when they come back. */
+static struct {
+	struct hb_segment segment;
+	bool used;
+} states[STATES_MAX];
 
 static int
 number_of(int fd)
@@ -50,12 +61,53 @@ make(uint32_t i)
 	}
 }
 
+static int
+create_state(struct hb_segment *segment, const char *name, uint64_t bytes)
+{
+	int rc;
+
+	bytes = hb_round_up(bytes, 4096);
+	for (uint32_t i = 0; i < STATES_MAX; i++) {
+		if (states[i].used ||
+			(states[i].segment.base != NULL && states[i].segment.bytes != bytes))
+			continue;
+		if (states[i].segment.base == NULL) {
+			rc = __real_hb_segment_create(
+				&states[i].segment, name, HB_SEGMENT_STATE, bytes);
+			if (rc != 0)
+				return rc;
+		}
+		states[i].used = true;
+		*segment = states[i].segment;
+		return 0;
+	}
+	return __real_hb_segment_create(segment, name, HB_SEGMENT_STATE, bytes);
+}
+
+static bool
+state_came_back(struct hb_segment *segment)
+{
+	for (uint32_t i = 0; segment->base != NULL && i < STATES_MAX; i++) {
+		if (states[i].segment.base != segment->base)
+			continue;
+		HB_ASSERT(states[i].used);
+		states[i].used = false;
+		memset(segment->base + HB_SEGMENT_GUARD_BYTES, 0,
+			segment->bytes - HB_SEGMENT_GUARD_BYTES);
+		*segment = (struct hb_segment){.fd = -1};
+		return true;
+	}
+	return false;
+}
+
 int
 __wrap_hb_segment_create(
 	struct hb_segment *segment, const char *name, enum hb_segment_kind kind, uint64_t bytes)
 {
 	uint32_t i = 0;
 
+	if (kind == HB_SEGMENT_STATE && bytes <= STATE_BYTES_MAX)
+		return create_state(segment, name, bytes);
 	if (kind != HB_SEGMENT_JOURNAL)
 		return __real_hb_segment_create(segment, name, kind, bytes);
 	while (i < kept_count && kept[i].users != 0)
@@ -90,6 +142,8 @@ __wrap_hb_segment_close(struct hb_segment *segment)
 {
 	int i = number_of(segment->fd);
 
+	if (i < 0 && state_came_back(segment))
+		return;
 	if (i < 0) {
 		__real_hb_segment_close(segment);
 		return;

@@ -43,6 +43,11 @@ static const struct hbctl_option order_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option packet_verify_options[] = {
+	{"--detail", "FILE", false, "check this saved detail, - for standard input"},
+	{NULL, NULL, false, NULL},
+};
+
 static const struct hbctl_option check_options[] = {
 	{"--offline", NULL, false, "without the dataplane: journal and MySQL only"},
 	{"--journal-only", NULL, false, "do not compare with MySQL either"},
@@ -398,6 +403,24 @@ const struct hbctl_command hbctl_commands[] = {
 		.run = hbctl_run_packet,
 	},
 	{
+		.name = "packet verify",
+		.arguments = "[ID]",
+		.summary = "recompute the shares of a packet that is over",
+		.details =
+			"ID is a packet or an order of one. Computes the commitment and every\n"
+			"share from the seed and the terms (docs/fairness.md), and compares them\n"
+			"with what the detail tells: match, or differs at which position, from 0.\n"
+			"With --detail a file is checked: the answer of the HTTP API or of hbctl\n"
+			"packet --json, all pages one after the other. tools/verify-packet does\n"
+			"the same without this program. Exit 1 when something differs, and while\n"
+			"the packet is open, as its seed is not revealed yet.",
+		.example = "hbctl packet verify 0110000000000001\n"
+			   "hbctl packet verify --detail saved.json",
+		.options = packet_verify_options,
+		.needs_node = true,
+		.run = hbctl_run_packet_verify,
+	},
+	{
 		.name = "order",
 		.arguments = "NUMBER",
 		.summary = "an order, and what its number says",
@@ -700,6 +723,27 @@ const struct hbctl_command hbctl_commands[] = {
 			"hbctl doctor\nhbctl doctor --json | jq '.checks[]|select(.state!=\"ok\")'",
 		.needs_node = false,
 		.run = hbctl_run_doctor,
+	},
+	{
+		.name = "alarms",
+		.arguments = "",
+		.summary = "what is in alarm, and what was raised or cleared lately",
+		.details =
+			"Control measures the rules of docs/operations.md and sends every change\n"
+			"to alarm.webhook. Exit 1 while something is in alarm.",
+		.example = "hbctl alarms\nhbctl alarms --json | jq '.active[].rule'",
+		.needs_node = true,
+		.run = hbctl_run_alarms,
+	},
+	{
+		.name = "alarms test",
+		.arguments = "",
+		.summary = "send a test alarm to alarm.webhook and wait until it is taken",
+		.details = "Exit 1 when there is no webhook, or the receiver does not take it in\n"
+			   "8 s; then it is tried again as any alarm is.",
+		.example = "hbctl alarms test",
+		.needs_node = true,
+		.run = hbctl_run_alarms_test,
 	},
 	{
 		.name = "help",

@@ -22,7 +22,7 @@
 #define MYSQL_TIMEOUT_S 2
 #define NGINX_PROGRAM	"/usr/sbin/nginx"
 #define NGINX_CONFIG	"etc/nginx.conf"
-#define HTTP_MODULE	"bin/ngx_http_hb_module.so"
+#define MODULE_FILE	"bin/ngx_hb_module.so"
 
 extern char **environ;
 
@@ -192,6 +192,8 @@ look_at_keys(struct hbctl_doctor *doctor)
 	bool good = look_at_key(doctor, HB_PATH_KEY_TOKEN, config->user_dataplane, false);
 
 	good &= look_at_key(doctor, HB_PATH_KEY_BUSINESS, config->user_control, false);
+	if (config->alarm_webhook[0] != '\0')
+		good &= look_at_key(doctor, HB_PATH_KEY_ALARM, config->user_control, false);
 	/* root's where nginx's master is root; the front's own in the package */
 	good &= look_at_key(doctor, HB_PATH_KEY_JWT, config->user_front, true);
 	if (config->mysql_password_file[0] != '\0')
@@ -285,7 +287,7 @@ write_test_config(struct hbctl_doctor *doctor, const char *folder)
 	}
 	if (in != NULL)
 		fclose(in);
-	hb_path(path, doctor->hbctl->config.node_directory, HTTP_MODULE);
+	hb_path(path, doctor->hbctl->config.node_directory, MODULE_FILE);
 	if (!any)
 		fprintf(out, "load_module %s;\n", path);
 	fprintf(out, "pid %s/pid;\nerror_log stderr;\nevents {}\n", folder);

@@ -240,6 +240,36 @@ struct hbctl_ledger_key {
 	const char *order_no; /* or NULL */
 };
 
+/* verb_engine.c */
+
+/** Members "dataplane" (key: value) and "labels" of a node segment, by what its labels say. */
+void hbctl_counters_add(json_t *answer, const struct hb_node *node);
+/** The counters of one process out of such an answer, a line each. */
+void hbctl_counters_print(struct hbctl *hbctl, const char *process, const json_t *answer);
+
+/* verb_look.c */
+
+/**
+ * A packet with all its claims: from the engine, or MySQL when the engine is down or has
+ * forgotten it.
+ * @return HBCTL_OK with *packet (the caller's), or the exit code of what was said
+ */
+int hbctl_packet_fetch(struct hbctl *hbctl, uint64_t id, json_t **packet);
+/** What MySQL has of an order. @param order_no a number that parses. @return as above */
+int hbctl_order_fetch(struct hbctl *hbctl, const char *order_no, json_t **order);
+
+/* packet_verify.c */
+
+/**
+ * Compare what a detail tells with what its seed gives.
+ * @param detail as hbctl packet --json prints it, or the HTTP API with all pages in one
+ * @return {"ok", "verdict": "match", "differs" or "not_revealed", …} (docs/hbctl.md), the
+ *         caller's; NULL with `error` when the detail is not whole
+ */
+json_t *hbctl_packet_verdict(const json_t *detail, char error[HBCTL_ERROR_BYTES]);
+/** One detail from the pages in a file. @return the caller's, or NULL with `error` */
+json_t *hbctl_packet_read_pages(FILE *file, const char *name, char error[HBCTL_ERROR_BYTES]);
+
 /* control_api.c */
 
 /**
@@ -317,6 +347,8 @@ int hbctl_run_account(struct hbctl *hbctl);
 int hbctl_run_account_freeze(struct hbctl *hbctl);
 int hbctl_run_account_unfreeze(struct hbctl *hbctl);
 int hbctl_run_adjust_ask(struct hbctl *hbctl);
+int hbctl_run_alarms(struct hbctl *hbctl);
+int hbctl_run_alarms_test(struct hbctl *hbctl);
 int hbctl_run_applier_resume(struct hbctl *hbctl);
 int hbctl_run_approve(struct hbctl *hbctl);
 int hbctl_run_backup(struct hbctl *hbctl);
@@ -349,6 +381,7 @@ int hbctl_run_mysql_status(struct hbctl *hbctl);
 int hbctl_run_order(struct hbctl *hbctl);
 int hbctl_run_orders(struct hbctl *hbctl);
 int hbctl_run_packet(struct hbctl *hbctl);
+int hbctl_run_packet_verify(struct hbctl *hbctl);
 int hbctl_run_restore(struct hbctl *hbctl);
 int hbctl_run_snapshot(struct hbctl *hbctl);
 int hbctl_run_snapshot_list(struct hbctl *hbctl);

@@ -114,7 +114,9 @@ packet_head_json(const struct hb_row_packet *row)
 		{"recipient", row->recipient}, {"total_fen", (uint64_t)row->total_fen},
 		{"left_fen", (uint64_t)row->left_fen},
 		{"refunded_fen", (uint64_t)row->refunded_fen}, {"count", row->share_count},
-		{"taken", row->share_count - row->left_count}, {"created_ms", row->created_ms},
+		{"taken", row->share_count - row->left_count},
+		{"share_min_fen", (uint64_t)row->share_min_fen},
+		{"share_max_fen", (uint64_t)row->share_max_fen}, {"created_ms", row->created_ms},
 		{"deadline_ms", row->deadline_ms}};
 	json_t *packet = json_pack("{s:o, s:s, s:s, s:s}", "packet", hbctl_json_packet(row->packet),
 		"kind", row->kind == HB_PACKET_NORMAL ? "normal" : "lucky", "state",

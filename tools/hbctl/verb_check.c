@@ -426,6 +426,18 @@ print_report(struct hbctl *hbctl, const json_t *answer)
 	print_violations(hbctl, json_object_get(answer, "violations"));
 }
 
+/* Control raises or clears an alarm by what was found; a control that is down misses it. */
+static void
+tell_control(struct hbctl *hbctl, size_t violations)
+{
+	char error[HBCTL_ERROR_BYTES] = "";
+	char body[64];
+	int status = 0;
+
+	snprintf(body, sizeof(body), "{\"violations\":%zu}", violations);
+	json_decref(hbctl_control_call(hbctl, "POST", "/alarms/check", body, &status, error));
+}
+
 /* The child's answer and the engine's violations together. */
 static int
 conclude(struct hbctl *hbctl, json_t *answer, const json_t *engine_violations)
@@ -445,6 +457,7 @@ conclude(struct hbctl *hbctl, json_t *answer, const json_t *engine_violations)
 		json_object_set_new(answer, "ok", json_false());
 		ok = false;
 	}
+	tell_control(hbctl, ok ? 0 : json_array_size(json_object_get(answer, "violations")));
 	if (hbctl->json) {
 		hbctl_print_json(hbctl, answer);
 	} else {

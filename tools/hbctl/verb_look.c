@@ -165,7 +165,8 @@ detail_json(const struct hb_reply_detail *d)
 	} numbers[] = {{"sender", d->sender}, {"group", d->group}, {"recipient", d->recipient},
 		{"total_fen", (uint64_t)d->total_fen}, {"left_fen", (uint64_t)d->left_fen},
 		{"refunded_fen", (uint64_t)d->refunded_fen}, {"count", d->share_count},
-		{"taken", d->taken_count}, {"created_ms", d->created_ms},
+		{"taken", d->taken_count}, {"share_min_fen", (uint64_t)d->head.amount_fen},
+		{"share_max_fen", (uint64_t)d->head.other_fen}, {"created_ms", d->created_ms},
 		{"deadline_ms", d->deadline_ms}, {"as_of_seq", d->head.as_of_seq}};
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -286,11 +287,28 @@ print_packet(struct hbctl *hbctl, const json_t *p)
 }
 
 int
+hbctl_packet_fetch(struct hbctl *hbctl, uint64_t id, json_t **packet)
+{
+	const struct hbctl_ledger_key key = {.packet = id};
+	char error[HBCTL_ERROR_BYTES] = "";
+	uint16_t status = HB_STATUS_OK;
+	int result;
+
+	*packet = NULL;
+	result = fetch_packet(hbctl, id, packet, &status, error);
+	if (result == 0 && status == HB_STATUS_OK)
+		return HBCTL_OK;
+	json_decref(*packet);
+	*packet = NULL;
+	if (result == 0 && status != HB_STATUS_PACKET_UNKNOWN && status != HB_STATUS_PACKET_GONE)
+		return hbctl_refused(hbctl, "packet", status);
+	return ask_ledger(hbctl, &key, result != 0 ? error : hb_status_advice(status), packet);
+}
+
+int
 hbctl_run_packet(struct hbctl *hbctl)
 {
-	char error[HBCTL_ERROR_BYTES] = "";
-	json_t *packet = NULL;
-	uint16_t status = HB_STATUS_OK;
+	json_t *packet;
 	uint64_t id;
 	int result;
 
@@ -298,21 +316,8 @@ hbctl_run_packet(struct hbctl *hbctl)
 		return hbctl_fail(hbctl, HBCTL_USAGE,
 			"'%s' is not a packet: 16 hexadecimal digits beginning with 01",
 			hbctl->positional[0]);
-	result = fetch_packet(hbctl, id, &packet, &status, error);
-	if (result != 0 || status == HB_STATUS_PACKET_UNKNOWN || status == HB_STATUS_PACKET_GONE) {
-		const struct hbctl_ledger_key key = {.packet = id};
-
-		json_decref(packet);
-		packet = NULL;
-		result = ask_ledger(
-			hbctl, &key, result != 0 ? error : hb_status_advice(status), &packet);
-	} else if (status != HB_STATUS_OK) {
-		result = hbctl_refused(hbctl, "packet", status);
-	}
-	if (result == HBCTL_OK)
-		return show(hbctl, packet, print_packet);
-	json_decref(packet);
-	return result;
+	result = hbctl_packet_fetch(hbctl, id, &packet);
+	return result == HBCTL_OK ? show(hbctl, packet, print_packet) : result;
 }
 
 static json_t *
@@ -385,6 +390,14 @@ order_from_engine(struct hbctl *hbctl, const struct hb_order_number *number, uin
 }
 
 int
+hbctl_order_fetch(struct hbctl *hbctl, const char *order_no, json_t **order)
+{
+	const struct hbctl_ledger_key key = {.order_no = order_no};
+
+	return ask_ledger(hbctl, &key, "", order);
+}
+
+int
 hbctl_run_order(struct hbctl *hbctl)
 {
 	const char *text = hbctl->positional[0];
@@ -398,7 +411,7 @@ hbctl_run_order(struct hbctl *hbctl)
 
 	if (strlen(text) != HB_ORDER_NUMBER_LENGTH || !hb_order_number_parse(text, &number))
 		return hbctl_fail(hbctl, HBCTL_USAGE,
-			"'%s' is not an order number: %d digits of version 1", text,
+			"'%s' is not an order number: %d digits of version 1 or 2", text,
 			HB_ORDER_NUMBER_LENGTH);
 	if (owner != NULL && (!hbctl_parse_account(owner, &account) ||
 				     hb_account_digits(account) != number.user_digits))

@@ -74,7 +74,7 @@ build() {
 
 built() {
     local program
-    for program in "${PROGRAMS[@]}" front/ngx_http_hb_module.so; do
+    for program in "${PROGRAMS[@]}" front/ngx_hb_module.so; do
         [ -f "$BUILD/$program" ] || return 1
     done
 }
@@ -93,7 +93,7 @@ install_programs() {
         [ -f "$BUILD/$program" ] || fail "$BUILD/$program is missing; run ./hongbao build"
         install_file "$BUILD/$program" "$node/bin/${program##*/}" 755
     done
-    install_file "$BUILD/front/ngx_http_hb_module.so" "$node/bin/ngx_http_hb_module.so" 644
+    install_file "$BUILD/front/ngx_hb_module.so" "$node/bin/ngx_hb_module.so" 644
 }
 
 link_run() {

@@ -62,25 +62,28 @@ port_taken() {
             END { exit !found }'
 }
 
+# free_port OPTION FIRST: the first free TCP port of a hundred.
 free_port() {
     local port
-    for port in 8080 $(seq 8081 8180); do
+    for port in $(seq "$2" $(($2 + 100))); do
         if ! port_taken "$port"; then
             printf '%s\n' "$port"
             return
         fi
     done
-    fail "no free TCP port between 8080 and 8180; set front.listen in a file and use --config"
+    fail "no free TCP port between $2 and $(($2 + 100)); set $1 in a file and use --config"
 }
 
-# First start without a file of the operator: every option with its default, a free port.
+# First start without a file of the operator: every option with its default, free ports.
 # More options may follow, as KEY=VALUE.
 generate_config() {
-    local node=$1 port option arguments=()
+    local node=$1 http frames option arguments=()
     shift
-    port=$(free_port)
-    [ "$port" = 8080 ] || note "port 8080 is taken; this node listens on $port"
-    for option in "node.directory=$node" "front.listen=127.0.0.1:$port" "$@"; do
+    http=$(free_port front.listen 8080)
+    frames=$(free_port front.listen_frames 7480)
+    [ "$http" = 8080 ] || note "port 8080 is taken; this node listens on $http"
+    for option in "node.directory=$node" "front.listen=127.0.0.1:$http" \
+        "front.listen_frames=127.0.0.1:$frames" "$@"; do
         arguments+=(-o "$option")
     done
     print_config "${arguments[@]}" >"$node/etc/hongbao.conf.new"

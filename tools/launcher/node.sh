@@ -25,6 +25,7 @@ make_keys() {
     make_key money-token.key "${CONFIG[user.dataplane]}" "$(random_hex 16)"
     make_key frame.keys "${CONFIG[user.dataplane]}" "1 $(random_hex 16) front"
     make_key business.keys "${CONFIG[user.control]}" "demo $(random_hex 32)"
+    make_key alarm.keys "${CONFIG[user.control]}" "alarm $(random_hex 32)"
     make_key jwt.keys "$FRONT_MASTER" "main HS256 $(random_hex 32)"
 }
 
@@ -55,12 +56,36 @@ place_config() {
         fail "$NODE/etc/hongbao.conf names another node.directory: ${CONFIG[node.directory]}"
 }
 
+# nginx_sections: the sections of the template that are not configured, as sed deletes them.
+nginx_sections() {
+    [ -n "${CONFIG[front.listen_frames]}" ] || printf '/# \[frames/,/# \]frames/d\n'
+    [ -n "${CONFIG[front.tls_certificate]}" ] || printf '/# \[tls/,/# \]tls/d\n'
+    [ "${CONFIG[front.requests_per_user]}" != 0 ] || printf '/# \[per_user/,/# \]per_user/d\n'
+    [ "${CONFIG[front.connections_per_address]}" != 0 ] ||
+        printf '/# \[per_address/,/# \]per_address/d\n'
+    printf '/# [][]\(frames\|tls\|per_user\|per_address\)$/d\n'
+}
+
 # make_nginx_config [FILE]: fill the template: @NAME@ -> value. Values hold none of the characters sed minds: the
 # option table allows letters, digits and . / : _ + - [ ] * only.
 make_nginx_config() {
-    local module=$NODE/bin/ngx_http_hb_module.so file=${1:-$NODE/etc/nginx.conf}
-    sed -e "s|@NODE@|$NODE|g" -e "s|@MODULE@|$module|g" \
+    local module=$NODE/bin/ngx_hb_module.so file=${1:-$NODE/etc/nginx.conf} ssl='' http2=''
+    if [ -n "${CONFIG[front.tls_certificate]}" ]; then
+        [ -n "${CONFIG[front.tls_key]}" ] ||
+            fail "front.tls_certificate is set but front.tls_key is not; set both, or none"
+        ssl=' ssl' http2=' http2'
+    elif [ -n "${CONFIG[front.tls_key]}" ]; then
+        fail "front.tls_key is set but front.tls_certificate is not; set both, or none"
+    fi
+    sed -e "$(nginx_sections)" \
+        -e "s|@NODE@|$NODE|g" -e "s|@MODULE@|$module|g" \
         -e "s|@LISTEN@|${CONFIG[front.listen]}|g" \
+        -e "s|@LISTEN_FRAMES@|${CONFIG[front.listen_frames]}|g" \
+        -e "s|@SSL@|$ssl|g" -e "s|@HTTP2@|$http2|g" \
+        -e "s|@CERTIFICATE@|${CONFIG[front.tls_certificate]}|g" \
+        -e "s|@KEY@|${CONFIG[front.tls_key]}|g" \
+        -e "s|@PER_USER@|${CONFIG[front.requests_per_user]}|g" \
+        -e "s|@PER_ADDRESS@|${CONFIG[front.connections_per_address]}|g" \
         -e "s|@WORKERS@|${CONFIG[front.workers]}|g" \
         -e "s|@USER@|${CONFIG[user.front]}|g" -e "s|@GROUP@|$GROUP|g" \
         -e "s|@TIMEOUT_MS@|${CONFIG[front.timeout_ms]}|g" \

@@ -151,12 +151,13 @@ socket_listens() {
 }
 
 http_address() {
-    local listen=${CONFIG[front.listen]}
+    local listen=${CONFIG[front.listen]} scheme=http
+    [ -z "${CONFIG[front.tls_certificate]}" ] || scheme=https
     case $listen in
     '*:'* | 0.0.0.0:*) listen=127.0.0.1:${listen##*:} ;;
     '[::]:'*) listen="[::1]:${listen##*:}" ;;
     esac
-    printf 'http://%s\n' "$listen"
+    printf '%s://%s\n' "$scheme" "$listen"
 }
 
 healthy() {
@@ -167,7 +168,7 @@ healthy() {
     dataplane) socket_listens "$NODE/socket/dataplane/attach.sock" ;;
     control) curl -fsS -m 2 --unix-socket "$NODE/socket/control/admin.sock" \
         http://control/status >/dev/null 2>&1 ;;
-    nginx) curl -fsS -m 2 "$(http_address)/health" >/dev/null 2>&1 ;;
+    nginx) curl -fsSk -m 2 "$(http_address)/health" >/dev/null 2>&1 ;;
     esac
 }
 

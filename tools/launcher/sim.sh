@@ -5,9 +5,26 @@
 
 command_sim() {
     if help_wanted "$@"; then
-        say "usage: ./hongbao sim [--seeds N] [--from S] [--json]    ./hongbao sim --seed S --log"
-        say "Simulates clients, dataplane, persist and a disk that fails; exit 1 when something"
-        say "acknowledged is lost, with the seed. --log replays one seed step by step."
+        cat <<'END'
+usage: ./hongbao sim [--seeds N] [--from S] [--jobs N] [--resume FILE] [--json]
+       ./hongbao sim --seed S --log
+       ./hongbao sim --crash-points [--scripts N] [--every K]
+       ./hongbao sim --corruption [--scripts N] [--every K]
+
+Simulates clients, dataplane, persist and a disk that fails; exit 1 when something acknowledged is
+lost, with the seed or script that shows it.
+
+  --seeds N       drawn workloads and faults (1000), from --from S on (1)
+  --seed S        one seed; --log prints its steps
+  --crash-points  stop scripts at each point where the disk changes, in up to 64 ways of losing
+                  what was not synced; fail each call of the disk in each way
+  --corruption    damage each sector of journal, snapshots and superblock in four ways
+  --scripts N     of those two (12; 4); --every K: only each K-th point, call or sector
+  --jobs N        processes at once
+  --resume FILE   remember there how far it came, and go on from there
+  --keep-going    after a violation
+  --json          the result as one JSON object
+END
         return
     fi
     if [ "$(id -u)" -eq 0 ]; then
