@@ -17,15 +17,17 @@
 #include "controlplane/signature.h"
 
 struct hb_alarms;
+struct hb_degrade;
 
 struct hb_control {
-	const struct hb_config *config;
-	uint64_t started_ns; /* wall */
+	struct hb_config *config; /* what is live in it is read through the configure functions */
+	uint64_t started_ns;	  /* wall */
 	struct hb_engine *engine;
 	struct hb_reads *reads;
 	struct hb_jobs *jobs;
 	struct hb_cases *cases; /* NULL: their file could not be read */
 	struct hb_alarms *alarms;
+	struct hb_degrade *degrade;
 	struct hb_persist_admin persist;
 	struct hb_signature_checker signatures;
 	struct hb_http_server *admin_server;
@@ -81,6 +83,19 @@ void hb_metrics_put_counters(FILE *out, const struct hb_engine_view *view);
 hb_http_handler hb_alarms_get;
 hb_http_handler hb_alarms_test;
 hb_http_handler hb_alarms_check_post;
+
+/* reload.c */
+hb_http_handler hb_config_reload_post;
+/**
+ * Read the options again and take over those that are live.
+ * @param changes NULL, or an array to append {key, before, now, live} to
+ * @return 0 or -errno with `error`; then nothing is changed
+ */
+int hb_reload_options(struct hb_control *control, json_t *changes, char error[256]);
+
+/* degrade.c */
+hb_http_handler hb_degrade_get;
+hb_http_handler hb_degrade_post;
 
 /* status.c */
 hb_http_handler hb_status_get;

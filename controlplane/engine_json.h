@@ -27,6 +27,7 @@ union hb_any_frame {
 	struct hb_frame_hold_exit hold_exit;
 	struct hb_frame_order_update order_update;
 	struct hb_frame_adjust adjust;
+	struct hb_frame_degrade degrade;
 };
 
 union hb_any_reply {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "controlplane/degrade.h"
 #include "controlplane/engine_json.h"
 #include "controlplane/json_fields.h"
 #include "controlplane/order_pages.h"
@@ -277,7 +278,7 @@ answer_list(
 	json_t *json;
 	int result;
 
-	if (!page_begin(&page, list, request, reply))
+	if (!page_begin(&page, list, request, reply) || hb_degrade_no_lists(control, reply))
 		return;
 	page.items = json_array();
 	result = hb_read_begin(
@@ -401,6 +402,6 @@ hb_list_order_get(const struct hb_http_request *request, struct hb_http_reply *r
 {
 	uint64_t account;
 
-	if (user_of(request, &account, reply))
+	if (user_of(request, &account, reply) && !hb_degrade_no_lists(request->context, reply))
 		hb_order_get(request, reply, account);
 }

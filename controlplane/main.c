@@ -22,6 +22,7 @@
 #include "base/paths.h"
 #include "controlplane/alarms.h"
 #include "controlplane/control.h"
+#include "controlplane/degrade.h"
 
 #define LOCK_PATH	      "socket/control/control.lock"
 #define ADMIN_CONNECTIONS_MAX 32
@@ -109,12 +110,14 @@ load_keys(struct hb_business_keys **keys, char error[256])
 	return hb_business_keys_load(keys, path, error);
 }
 
-/* On SIGHUP: keys that cannot be read change nothing. */
+/* On SIGHUP: what cannot be read changes nothing. */
 static void
 reload_keys(void)
 {
 	struct hb_business_keys *keys = NULL;
 	char error[256] = "";
+
+	hb_reload_options(&control, NULL, error);
 
 	if (load_keys(&keys, error) != 0) {
 		hb_log(HB_LOG_ERROR, "keys_not_reloaded", "error=\"%s\"", error);
@@ -160,6 +163,8 @@ start(char error[256])
 	if (result == 0)
 		result = hb_jobs_create(&control.jobs);
 	if (result == 0)
+		result = hb_degrade_create(&control.degrade, &control);
+	if (result == 0)
 		result = hb_engine_start(&control.engine, path);
 	if (result != 0)
 		return result;
@@ -181,6 +186,7 @@ stop(void)
 	hb_jobs_stop(control.jobs);
 	hb_engine_stop(control.engine);
 	hb_cases_close(control.cases);
+	hb_degrade_destroy(control.degrade);
 	hb_reads_destroy(control.reads);
 	hb_nonce_cache_destroy(control.signatures.nonces);
 	hb_signature_keys_swap(&control.signatures, NULL);

@@ -148,6 +148,12 @@ static const struct hbctl_option restore_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option degrade_options[] = {
+	{"--for", "TIME", false,
+		"then automatic again: 90s, 15m, 1h, at most 1d; default: for ever"},
+	{NULL, NULL, false, NULL},
+};
+
 const struct hbctl_command hbctl_commands[] = {
 	{
 		.name = "status",
@@ -723,6 +729,48 @@ const struct hbctl_command hbctl_commands[] = {
 			"hbctl doctor\nhbctl doctor --json | jq '.checks[]|select(.state!=\"ok\")'",
 		.needs_node = false,
 		.run = hbctl_run_doctor,
+	},
+	{
+		.name = "config reload",
+		.arguments = "",
+		.summary = "let the running node take over changed options",
+		.details =
+			"Control, persist and dataplane read etc/hongbao.conf again. Says of "
+			"every\n"
+			"option that differs whether it is in force now or needs a restart; "
+			"nginx's\n"
+			"are taken by './hongbao reload'. A file with an error changes nothing.\n"
+			"Exit 1 when a process did not take it.",
+		.example = "hbctl config reload\nhbctl config reload --json | jq .changes",
+		.needs_node = true,
+		.run = hbctl_run_config_reload,
+	},
+	{
+		.name = "key rotate",
+		.arguments = "NAME",
+		.summary = "a new key for money tokens; tokens of the old one stay good",
+		.details = "NAME is token: writes key/money-token.key anew. The new key signs, the "
+			   "old\n"
+			   "one verifies until its last token has expired. The running dataplane "
+			   "takes it over.\n"
+			   "At most three old keys are kept, so four rotations take an hour.",
+		.example = "hbctl key rotate token",
+		.needs_node = true,
+		.run = hbctl_run_key_rotate,
+	},
+	{
+		.name = "degrade",
+		.arguments = "[LEVEL]",
+		.summary = "what the node leaves out to keep grabs alive; choose it",
+		.details =
+			"LEVEL is normal, no-lists, no-push (and no lists), no-new-packets (and\n"
+			"neither of them), or auto: control decides by storage, lag and overload.\n"
+			"An operator's level counts instead of the measured one. Grabs are never\n"
+			"off by a level. Without LEVEL the one in force is shown.",
+		.example = "hbctl degrade\nhbctl degrade no-lists --for 10m\nhbctl degrade auto",
+		.options = degrade_options,
+		.needs_node = true,
+		.run = hbctl_run_degrade,
 	},
 	{
 		.name = "alarms",

@@ -313,6 +313,11 @@ int hbctl_add_query(
 int hbctl_show_list(struct hbctl *hbctl, json_t *answer,
 	void (*print)(struct hbctl *hbctl, const json_t *item));
 
+/* verb_reload.c */
+
+/** Let the dataplane read keys and options again. @return 0 when it has, or -errno with `error` */
+int hbctl_dataplane_reload(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
+
 /* jwt.c */
 
 #define HBCTL_JWT_KEY_BYTES_MAX 128
@@ -359,7 +364,9 @@ int hbctl_run_check(struct hbctl *hbctl);
 int hbctl_run_clock_confirm(struct hbctl *hbctl);
 int hbctl_run_clock_status(struct hbctl *hbctl);
 int hbctl_run_config(struct hbctl *hbctl);
+int hbctl_run_config_reload(struct hbctl *hbctl);
 int hbctl_run_counters(struct hbctl *hbctl);
+int hbctl_run_degrade(struct hbctl *hbctl);
 int hbctl_run_doctor(struct hbctl *hbctl);
 int hbctl_run_help(struct hbctl *hbctl);
 int hbctl_run_hold_list(struct hbctl *hbctl);
@@ -373,6 +380,7 @@ int hbctl_run_job(struct hbctl *hbctl);
 int hbctl_run_jobs(struct hbctl *hbctl);
 int hbctl_run_journal_dump(struct hbctl *hbctl);
 int hbctl_run_journal_verify(struct hbctl *hbctl);
+int hbctl_run_key_rotate(struct hbctl *hbctl);
 int hbctl_run_mark(struct hbctl *hbctl);
 int hbctl_run_mysql_checksum(struct hbctl *hbctl);
 int hbctl_run_mysql_move_shard(struct hbctl *hbctl);
