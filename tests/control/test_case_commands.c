@@ -245,8 +245,9 @@ a_hold_is_posted_and_then_cannot_be_voided(void **state)
 		100);
 	assert_int_equal(ask("{\"verb\":\"void\",\"hold\":\"%s\"," WHY LI "}", id), 409);
 	assert_string_equal(status(), "hold_state");
-	assert_int_equal(ask("{\"verb\":\"post\",\"hold\":\"%s\"," WHY LI "}", id), 200);
-	assert_true(json_is_true(json_object_get(answer, "already")));
+	assert_int_equal(ask("{\"verb\":\"post\",\"hold\":\"%s\"," WHY LI "}", id), 409);
+	assert_string_equal(status(), "idempotency_conflict");
+	assert_non_null(strstr(http_text(answer, "message"), "another command"));
 	snprintf(uri, sizeof(uri), "/holds/%s", id);
 	assert_int_equal(exchange("GET", uri, NULL, ""), 200);
 	assert_string_equal(http_text(json_object_get(answer, "hold"), "state"), "posted");
