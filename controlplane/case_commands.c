@@ -311,6 +311,11 @@ drive_and_answer(struct hb_control *control, struct hb_case *c, struct hb_http_r
 		/* done, but the line could not be written: the job will */
 		hb_log(HB_LOG_ERROR, "case_not_written", "case=%" PRIu64, c->number);
 	}
+	if (json && (c->verb == HB_CASE_POST || c->verb == HB_CASE_VOID) && error == 0 &&
+		answer.head.status == HB_STATUS_CONFLICT)
+		json_object_set_new(json, "message",
+			json_string("another command has ended the hold in this way already; "
+				    "hbctl cases --hold tells which"));
 	if (!json) {
 		json = json_pack("{s:s,s:b,s:I}", "status", "ok", "already",
 			(answer.head.flags & HB_REPLY_ALREADY) != 0, "as_of_seq",

@@ -25,9 +25,9 @@ struct hb_control {
 	struct hb_engine *engine;
 	struct hb_reads *reads;
 	struct hb_jobs *jobs;
+	struct hb_cases *cases; /* NULL: their file could not be read */
 	struct hb_alarms *alarms;
 	struct hb_degrade *degrade;
-	struct hb_cases *cases; /* NULL: their file could not be read */
 	struct hb_persist_admin persist;
 	struct hb_signature_checker signatures;
 	struct hb_http_server *admin_server;

@@ -22,12 +22,12 @@ union hb_any_frame {
 	struct hb_frame_account_open account_open;
 	struct hb_frame_order order;
 	struct hb_frame_order_load order_load;
-	struct hb_frame_degrade degrade;
 	struct hb_frame_account_freeze account_freeze;
 	struct hb_frame_hold hold;
 	struct hb_frame_hold_exit hold_exit;
 	struct hb_frame_order_update order_update;
 	struct hb_frame_adjust adjust;
+	struct hb_frame_degrade degrade;
 };
 
 union hb_any_reply {

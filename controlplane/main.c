@@ -185,8 +185,8 @@ stop(void)
 	hb_alarms_stop(control.alarms);
 	hb_jobs_stop(control.jobs);
 	hb_engine_stop(control.engine);
-	hb_degrade_destroy(control.degrade);
 	hb_cases_close(control.cases);
+	hb_degrade_destroy(control.degrade);
 	hb_reads_destroy(control.reads);
 	hb_nonce_cache_destroy(control.signatures.nonces);
 	hb_signature_keys_swap(&control.signatures, NULL);

@@ -248,6 +248,7 @@ a_hold_is_posted_and_then_cannot_be_voided(void **state)
 	/* another case is another command, even about the same; a retry has the case's own key */
 	assert_int_equal(ask("{\"verb\":\"post\",\"hold\":\"%s\"," WHY LI "}", id), 409);
 	assert_string_equal(status(), "idempotency_conflict");
+	assert_non_null(strstr(http_text(answer, "message"), "another command"));
 	snprintf(uri, sizeof(uri), "/holds/%s", id);
 	assert_int_equal(exchange("GET", uri, NULL, ""), 200);
 	assert_string_equal(http_text(json_object_get(answer, "hold"), "state"), "posted");

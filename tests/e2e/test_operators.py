@@ -86,7 +86,7 @@ def holds(node):
     posted = operator(node, "hold", "post", hold, "--reference", "bank-7", "--fee", "1.5")
     expect(posted["hold"]["state"] == "posted" and posted["hold"]["order_state"] == "done", posted)
     operator(node, "hold", "void", hold, code=WRONG, status="hold_state")
-    expect(operator(node, "hold", "post", hold)["already"] is True, "posted twice")
+    operator(node, "hold", "post", hold, code=WRONG, status="idempotency_conflict")
     operator(node, "hold", "void", second["hold"]["hold"])
     operator(node, "hold", "post", second["hold"]["hold"], code=WRONG, status="hold_state")
     expect(ask(node, "hold", "show", hold)["hold"]["day_fen"] == 25000)

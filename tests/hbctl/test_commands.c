@@ -76,6 +76,7 @@ completion_offers_verbs_second_words_and_options(void **state)
 	completes(3, (const char *[]){"help", "token", "m"}, "money\n");
 	completes(2, (const char *[]){"account", ""}, "freeze\nunfreeze\n");
 	completes(2, (const char *[]){"packet", ""}, "verify\n");
+	completes(2, (const char *[]){"restore", ""}, "");
 	completes(1, (const char *[]){"--ver"}, "--version\n");
 }
 

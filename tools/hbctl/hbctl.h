@@ -295,10 +295,6 @@ int hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
 /** Connect to a Unix socket to see who listens. @return 0 with its pid, or -errno */
 int hbctl_probe_unix(const char *path, int *pid);
 
-/* verb_reload.c */
-
-/** Let the dataplane read keys and options again. @return 0 when it has, or -errno with `error` */
-int hbctl_dataplane_reload(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
 /* operator.c */
 
 /**
@@ -316,6 +312,11 @@ int hbctl_add_query(
 /** Show a list of control's, as JSON or item by item with how to go on. Frees the answer. */
 int hbctl_show_list(struct hbctl *hbctl, json_t *answer,
 	void (*print)(struct hbctl *hbctl, const json_t *item));
+
+/* verb_reload.c */
+
+/** Let the dataplane read keys and options again. @return 0 when it has, or -errno with `error` */
+int hbctl_dataplane_reload(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
 
 /* jwt.c */
 
@@ -348,11 +349,11 @@ char *hbctl_key_file_read(const char *path, char error[HBCTL_ERROR_BYTES]);
 
 /* One function per verb. */
 int hbctl_run_account(struct hbctl *hbctl);
-int hbctl_run_alarms(struct hbctl *hbctl);
-int hbctl_run_alarms_test(struct hbctl *hbctl);
 int hbctl_run_account_freeze(struct hbctl *hbctl);
 int hbctl_run_account_unfreeze(struct hbctl *hbctl);
 int hbctl_run_adjust_ask(struct hbctl *hbctl);
+int hbctl_run_alarms(struct hbctl *hbctl);
+int hbctl_run_alarms_test(struct hbctl *hbctl);
 int hbctl_run_applier_resume(struct hbctl *hbctl);
 int hbctl_run_approve(struct hbctl *hbctl);
 int hbctl_run_backup(struct hbctl *hbctl);
