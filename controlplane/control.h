@@ -65,6 +65,8 @@ hb_http_handler hb_packet_get;
 
 /* metrics.c */
 hb_http_handler hb_metrics_get;
+/** The dataplane's counters, each with the type and help that its label says. */
+void hb_metrics_put_counters(FILE *out, const struct hb_engine_view *view);
 
 /* alarms.c */
 hb_http_handler hb_alarms_get;

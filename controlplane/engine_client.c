@@ -493,7 +493,6 @@ look_at_node(const struct hb_node *node, struct hb_engine_view *view)
 	view->degrade_until_s = atomic_load(&node->degrade_until_s);
 	memcpy(view->lcore_of_partition, node->lcore_of_partition,
 		sizeof(view->lcore_of_partition));
-	memcpy(view->label, node->label, sizeof(view->label));
 	for (uint32_t i = 0; i < view->lcore_count; i++) {
 		view->lcore[i].cpu = node->lcore[i].cpu;
 		view->lcore[i].sleeping = atomic_load(&node->lcore[i].sleeping) != 0;
@@ -501,8 +500,7 @@ look_at_node(const struct hb_node *node, struct hb_engine_view *view)
 		view->lcore[i].busy_ns = atomic_load(&node->lcore[i].busy_ns);
 	}
 	for (uint32_t i = 0; i < view->counter_count; i++) {
-		view->label[i].key[sizeof(view->label[i].key) - 1] = '\0';
-		view->label[i].label[sizeof(view->label[i].label) - 1] = '\0';
+		hb_counter_label_read(node, i, &view->label[i]);
 		view->counter[i] = hb_counter_sum(node, i);
 	}
 }

@@ -58,11 +58,32 @@ put_one(FILE *out, const char *name, const char *type, const char *help, uint64_
 	fprintf(out, "%s %llu\n", name, (unsigned long long)value);
 }
 
+/* By what the labels say: the dataplane may be newer than we are. */
+void
+hb_metrics_put_counters(FILE *out, const struct hb_engine_view *view)
+{
+	for (uint32_t i = 0; i < view->counter_count; i++) {
+		const struct hb_counter_label *label = &view->label[i];
+		const char *type = label->kind == HB_KIND_SUM ? "counter"
+				   : label->kind == HB_KIND_GAUGE || label->kind == HB_KIND_MAXIMUM
+					   ? "gauge"
+					   : "untyped";
+		char name[NAME_MAX_LENGTH];
+		char help[sizeof(label->label) + sizeof(label->unit) + 8];
+
+		if (label->key[0] == '\0')
+			continue;
+		metric_name(name, "hongbao_", label->key, label->kind == HB_KIND_SUM);
+		snprintf(help, sizeof(help), label->unit[0] == '\0' ? "%s" : "%s, in %s",
+			label->label, label->unit);
+		put_one(out, name, type, help, view->counter[i]);
+	}
+}
+
 static void
 put_dataplane(FILE *out, const struct hb_engine_view *view)
 {
 	uint64_t now_ns = hb_mono_ns();
-	char name[NAME_MAX_LENGTH];
 
 	put_one(out, "hongbao_dataplane_up", "gauge", "1 when control is attached to the dataplane",
 		view->attached);
@@ -73,16 +94,10 @@ put_dataplane(FILE *out, const struct hb_engine_view *view)
 		view->clock_stopped);
 	put_one(out, "hongbao_storage_level", "gauge",
 		"0 ok, 1 no new packets, 2 no grabs, 3 control only", view->storage_level);
+	hb_metrics_put_counters(out, view);
 	put_one(out, "hongbao_degrade_level", "gauge",
 		"0 normal, 1 no lists, 2 no push either, 3 no new packets either",
 		view->degrade_level);
-	for (uint32_t i = 0; i < view->counter_count; i++) {
-		bool gauge = strstr(view->label[i].label, "(gauge)") != NULL;
-
-		metric_name(name, "hongbao_", view->label[i].key, !gauge);
-		put_one(out, name, gauge ? "gauge" : "counter", view->label[i].label,
-			view->counter[i]);
-	}
 	put_help(out, "hongbao_lcore_busy_seconds_total", "time an lcore had work", "counter");
 	for (uint32_t i = 0; i < view->lcore_count; i++)
 		fprintf(out, "hongbao_lcore_busy_seconds_total{lcore=\"%u\"} %llu.%09llu\n", i,

@@ -2,12 +2,13 @@
 /**
  * @file
  * The node segment: what the dataplane lets everybody read. Lcore lines (sleep flag, heartbeat)
- * and counters with their labels, so a tool can print them without knowing the program.
+ * and counters with their labels, kinds and units, so a tool can print them without knowing the
+ * program.
  *
  * Written by the dataplane alone: line i and counter column i by lcore i; column
  * HB_COUNTER_COLUMN_MAIN by the main thread, HB_COUNTER_COLUMN_PORT by the port lcore. Everybody
- * else maps it read only (sealed). Counters are monotonic sums over the columns; gauges are read
- * the same way. If the dataplane dies, the segment dies with it.
+ * else maps it read only (sealed). What the columns of a counter make together is its kind. If the
+ * dataplane dies, the segment dies with it.
  *
  * Wake-up: an lcore stores sleeping = 1, then looks at all its rings once more (seq_cst) before it
  * blocks on its eventfd; a client publishes, then loads sleeping (hb_ring's order) and writes the
@@ -17,11 +18,13 @@
 #define HB_SHM_NODE_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "shm/limits.h"
 
-/* label, key. Append only; the key is also the Prometheus name without hongbao_ and _total. */
+/* name, key, label. Append only; the key is also the Prometheus name without hongbao_ and _total.
+ */
 #define HB_COUNTER_TABLE(X)                                                                        \
 	X(FRAMES, "frames", "frames taken from client rings and ports")                            \
 	X(REPLIES, "replies", "replies handed to clients")                                         \
@@ -50,8 +53,8 @@
 	X(CLIENTS_ATTACHED, "clients_attached", "clients attached since start")                    \
 	X(CLIENTS_DETACHED, "clients_detached", "clients gone since start")                        \
 	X(CLIENTS_REFUSED, "clients_refused", "attach attempts refused")                           \
-	X(TURN_NS_MAX, "turn_ns_max", "longest duty cycle, ns (gauge)")                            \
-	X(PARKED, "parked", "replies waiting for their commit (gauge)")                            \
+	X(TURN_NS_MAX, "turn_ns_max", "longest duty cycle")                                        \
+	X(PARKED, "parked", "replies waiting for their commit")                                    \
 	X(HOLDS, "holds", "holds made")                                                            \
 	X(HOLDS_POSTED, "holds_posted", "holds whose money went out")                              \
 	X(HOLDS_VOIDED, "holds_voided", "holds whose money went back")                             \
@@ -86,10 +89,26 @@ _Static_assert(HB_COUNTER_COUNT <= HB_COUNTER_SLOTS, "room for counters");
 #define HB_COUNTER_COLUMN_PORT (HB_LCORE_COUNT_MAX + 1)
 #define HB_COUNTER_COLUMNS     (HB_LCORE_COUNT_MAX + 2)
 
+/* How the columns of a counter are read. */
+enum hb_counter_kind {
+	HB_KIND_SUM = 0,     /* the sum, which only grows */
+	HB_KIND_GAUGE = 1,   /* the sum, which goes up and down */
+	HB_KIND_MAXIMUM = 2, /* the largest */
+};
+
+/* name, kind, unit of the counters that are no plain number of things that happened. */
+#define HB_COUNTER_KIND_TABLE(X)                                                                   \
+	X(RECORD_BYTES, SUM, "bytes")                                                              \
+	X(TURN_NS_MAX, MAXIMUM, "ns")                                                              \
+	X(PARKED, GAUGE, "")
+
 struct hb_counter_label {
 	char key[32];
-	char label[96];
+	char label[80];
+	char unit[12]; /* "" for a number of things */
+	uint32_t kind; /* enum hb_counter_kind */
 };
+_Static_assert(sizeof(struct hb_counter_label) == 128, "counter label");
 
 struct hb_lcore_line {
 	_Alignas(128) _Atomic uint32_t sleeping;
@@ -166,7 +185,12 @@ hb_counter_add(struct hb_node *node, uint32_t column, enum hb_counter counter, u
 		value, atomic_load_explicit(value, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-/** The sum of a counter over all columns; of one whose key ends in _max, the largest. */
+/** What a counter's columns make together, by its kind; of a kind we do not know, the sum. */
 uint64_t hb_counter_sum(const struct hb_node *node, uint32_t counter);
+/** "sum", "gauge", "maximum"; "unknown" for the kind of a newer program. */
+const char *hb_counter_kind_name(uint32_t kind);
+/** A label of a segment that anybody may have made, its texts ended. @return false: no key */
+bool hb_counter_label_read(
+	const struct hb_node *node, uint32_t counter, struct hb_counter_label *label);
 
 #endif

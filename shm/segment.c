@@ -90,6 +90,10 @@ static const uint64_t layout[] = {
 	AT(hb_node, reload_failures),
 	AT(hb_node, label),
 	AT(hb_node, value),
+	SIZE(hb_counter_label),
+	AT(hb_counter_label, label),
+	AT(hb_counter_label, unit),
+	AT(hb_counter_label, kind),
 	HB_COUNTER_SLOTS, /* not how many are named: tools print what they do not know */
 	HB_COUNTER_COLUMNS,
 	/* state segment */
@@ -180,6 +184,7 @@ static const uint64_t layout[] = {
 	AT(hb_hold, day),
 	AT(hb_hold, reason),
 	AT(hb_hold, state),
+	AT(hb_hold, exit_content),
 	SIZE(hb_idempotency_entry),
 	AT(hb_idempotency_entry, key),
 	AT(hb_idempotency_entry, parameter_hash),

@@ -50,7 +50,7 @@ struct hb_segment {
 	uint64_t bytes;
 };
 
-#define HB_LAYOUT_VERSION 2
+#define HB_LAYOUT_VERSION 3
 /** Hash over the offsets and sizes of every structure in shared memory, made at compile time. */
 uint64_t hb_layout_hash(void);
 

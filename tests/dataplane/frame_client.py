@@ -54,7 +54,7 @@ class Client:
         self.memory = mmap.mmap(fds[0], 0)
         self.node = mmap.mmap(fds[2], 0, prot=mmap.PROT_READ)
         self.bell, self.lcore_bell = fds[1], fds[3:]
-        assert struct.unpack_from("<QII", self.memory, 0) == (0x6F61626F676E6F68, 3, 2)
+        assert struct.unpack_from("<QII", self.memory, 0) == (0x6F61626F676E6F68, 3, 3)
         assert struct.unpack_from("<Q", self.memory, 24)[0] == len(self.memory)
         self.correlation = 0
 
@@ -167,6 +167,7 @@ def main():
     status, _, head, reply = client.call(DETAIL, packet, sender, body=struct.pack("<I", 0))
     expect("detail", struct.unpack_from("<QQQqqq", reply, 64),
            (sender, group, 0, 300, 300 - share, 0))
+    expect("bounds", head[:2], (1, 300))
     expect("shares", struct.unpack_from("<IIIBBBB", reply, 128), (3, 1, 2**32 - 1, 1, 2, 1, 5))
     expect("greeting", reply[208:213], b"hello")
     expect("claim", struct.unpack_from("<Qq", reply, 336), (grabber, share))

@@ -138,6 +138,9 @@ a_dead_client_leaves_its_slot_and_others_go_on(void **state)
 			hb_client_flush(client);
 		}
 	}
+	/* control itself, the 300, and the child, which dies with its rings in use */
+	for (int i = 0; i < 5000 && counter(control, HB_COUNTER_CLIENTS_ATTACHED) < 302; i++)
+		usleep(1000);
 	usleep(20000);
 	kill(child, SIGKILL);
 	waitpid(child, &status, 0);

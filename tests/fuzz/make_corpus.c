@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writes the first inputs of the targets that want binary ones: records, journal frames and a
- * snapshot's section, as a small world of the engine makes them. What is in tests/fuzz/corpus/ was
- * begun by it and grows by `./hongbao fuzz`; run it again when a format changes.
+ * Writes the first inputs of the targets that want binary ones: frames, packets, records, journal
+ * frames and a snapshot's section, as a small world of the engine makes them. What is in
+ * tests/fuzz/corpus/ was begun by it and grows by `./hongbao fuzz`; run it again when a format
+ * changes.
  *
  *   make_corpus DIRECTORY
  */
@@ -12,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "base/assert.h"
+#include "dataplane/wire.h"
 #include "tests/engine/world.h"
 
 #define USERS 12
@@ -118,6 +120,81 @@ put_frames(void)
 			}
 }
 
+/* What users may send over TCP, behind a hello; and one of control's. */
+static void
+put_framed(void)
+{
+	static const uint16_t lengths[] = {[HB_OP_GRAB] = 64,
+		[HB_OP_PACKET_CREATE] = 256,
+		[HB_OP_PACKET_DETAIL] = 128,
+		[HB_OP_BALANCE] = 64,
+		[HB_OP_TOKEN_ASK] = 128,
+		[HB_OP_TRANSFER] = 128,
+		[HB_OP_TOKEN_ISSUE] = 128};
+	_Alignas(64) uint8_t bytes[128 + HB_FRAME_BYTES_MAX];
+	struct hb_frame hello = {.version = HB_FRAME_VERSION, .length = 128};
+	char name[32];
+
+	for (uint8_t operation = 0; operation < sizeof(lengths) / sizeof(lengths[0]); operation++) {
+		struct hb_frame frame = {.version = HB_FRAME_VERSION,
+			.operation = operation,
+			.length = lengths[operation],
+			.target = 1001,
+			.group = 7};
+
+		if (lengths[operation] == 0)
+			continue;
+		if (operation == HB_OP_GRAB || operation == HB_OP_PACKET_DETAIL)
+			frame.target = hb_id_make(HB_ID_PACKET, 1, 0, 1);
+		memset(bytes, 0, sizeof(bytes));
+		memcpy(bytes, &hello, sizeof(hello));
+		memcpy(bytes + sizeof(hello), "head.claims.mac", 15);
+		memcpy(bytes + 128, &frame, sizeof(frame));
+		snprintf(name, sizeof(name), "operation-%02u", operation);
+		put("framed", name, 0xff, bytes, 128u + lengths[operation]);
+	}
+}
+
+/* A question of each protocol on a port, for the address that fuzz_wire.c has. */
+static void
+put_packets(void)
+{
+	static const uint8_t arp[] = "\xff\xff\xff\xff\xff\xff\2\0\0\0\0\2\x08\x06"
+				     "\0\1\x08\0\6\4\0\1\2\0\0\0\0\2\x0a\x4d\0\2"
+				     "\0\0\0\0\0\0\x0a\x4d\0\1";
+	static const struct hb_wire_self client = {
+		.mac_address = {2, 0, 0, 0, 0, 2}, .address = 0x02004d0a};
+	static const struct hb_wire_peer node = {
+		.mac_address = {2, 0, 0, 0, 0, 1}, .udp_port = 0xe81c, .address = 0x01004d0a};
+	uint8_t bytes[HB_WIRE_PACKET_BYTES_MAX] = {0};
+	uint8_t *payload = bytes + HB_WIRE_HEADERS_BYTES;
+	struct hb_frame frame = {
+		.version = HB_FRAME_VERSION, .operation = HB_OP_BALANCE, .length = 64};
+	uint32_t length;
+
+	put("wire", "arp", 1, arp, sizeof(arp) - 1);
+	for (uint8_t count = 1; count <= HB_DATAGRAM_FRAMES_MAX; count += 21) {
+		struct hb_datagram head = {.magic = HB_DATAGRAM_MAGIC,
+			.version = HB_DATAGRAM_VERSION,
+			.count = count,
+			.key_id = 1,
+			.bytes = count * 64u};
+
+		memcpy(payload, &head, sizeof(head));
+		for (uint8_t i = 0; i < count; i++)
+			memcpy(payload + sizeof(head) + i * 64u, &frame, sizeof(frame));
+		length = hb_wire_head(
+			&client, &node, 12345, bytes, (uint32_t)sizeof(head) + head.bytes);
+		put("wire", count == 1 ? "datagram" : "datagram-22", 1, bytes, length);
+	}
+	length = hb_wire_head(&client, &node, 12345, bytes, 16);
+	bytes[23] =
+		1; /* the protocol: ICMP; what follows the head of 20 bytes is an echo request */
+	memset(bytes + 34, 0, 24);
+	bytes[34] = 8;
+	put("wire", "echo", 1, bytes, length);
+}
+
 struct saved {
 	uint8_t bytes[1 << 20];
 	size_t length;
@@ -159,6 +236,8 @@ main(int argc, char **argv)
 	live();
 	put_records();
 	put_frames();
+	put_framed();
+	put_packets();
 	put_snapshots();
 	world_close(&world);
 	return 0;

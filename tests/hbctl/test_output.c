@@ -111,10 +111,51 @@ config_prints_one_value_or_names_the_unknown_key(void **state)
 	harness_close(&h);
 }
 
+/* A segment as a dataplane of another version makes it: two counters more than we know. */
+static void
+counters_that_we_do_not_know_are_printed_by_their_labels(void **state)
+{
+	struct hb_node *node = test_calloc(1, sizeof(*node));
+	uint32_t unknown = HB_COUNTER_COUNT, nameless = HB_COUNTER_COUNT + 1;
+	json_t *answer = json_object(), *label;
+	struct harness h;
+
+	(void)state;
+	hb_node_init(node, 2);
+	node->counter_count = HB_COUNTER_COUNT + 3;
+	node->label[unknown] = (struct hb_counter_label){.key = "melons",
+		.label = "the heaviest melon",
+		.unit = "grams",
+		.kind = HB_KIND_MAXIMUM};
+	atomic_store(&node->value[0][unknown], 900);
+	atomic_store(&node->value[HB_COUNTER_COLUMN_PORT][unknown], 1200);
+	memset(&node->label[nameless + 1], 'x', sizeof(node->label[0])); /* no end anywhere */
+	hb_counter_add(node, 1, HB_COUNTER_PARKED, 5);
+	hbctl_counters_add(answer, node);
+	assert_int_equal(
+		json_object_size(json_object_get(answer, "dataplane")), HB_COUNTER_COUNT + 2);
+	assert_int_equal(hbctl_json_i64(json_object_get(answer, "dataplane"), "melons"), 1200);
+	label = json_object_get(json_object_get(answer, "labels"), "melons");
+	assert_string_equal(hbctl_json_text(label, "kind"), "maximum");
+	assert_string_equal(hbctl_json_text(label, "unit"), "grams");
+	label = json_object_get(
+		json_object_get(answer, "labels"), "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+	assert_string_equal(hbctl_json_text(label, "kind"), "unknown");
+	harness_open(&h);
+	hbctl_counters_print(&h.hbctl, "dataplane", answer);
+	assert_non_null(strstr(harness_out(&h), "1200 grams  the heaviest melon (maximum)\n"));
+	assert_non_null(strstr(harness_out(&h), "  replies waiting for their commit (gauge)\n"));
+	assert_non_null(strstr(harness_out(&h), "  shares taken\n"));
+	harness_close(&h);
+	json_decref(answer);
+	test_free(node);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(counters_that_we_do_not_know_are_printed_by_their_labels),
 		cmocka_unit_test(money_is_yuan_with_two_decimals),
 		cmocka_unit_test(time_is_beijing_time),
 		cmocka_unit_test(system_accounts_have_names),

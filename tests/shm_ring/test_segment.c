@@ -144,6 +144,12 @@ a_counter_is_the_sum_of_its_columns_and_carries_its_label(void **state)
 	assert_int_equal(node->counter_count, HB_COUNTER_COUNT);
 	assert_string_equal(node->label[HB_COUNTER_GRABS].key, "grabs");
 	assert_string_equal(node->label[HB_COUNTER_PARKED].key, "parked");
+	assert_int_equal(node->label[HB_COUNTER_GRABS].kind, HB_KIND_SUM);
+	assert_int_equal(node->label[HB_COUNTER_PARKED].kind, HB_KIND_GAUGE);
+	hb_counter_add(node, 0, HB_COUNTER_TURN_NS_MAX, 30);
+	hb_counter_add(node, 1, HB_COUNTER_TURN_NS_MAX, 20);
+	assert_int_equal(hb_counter_sum(node, HB_COUNTER_TURN_NS_MAX), 30);
+	assert_string_equal(node->label[HB_COUNTER_TURN_NS_MAX].unit, "ns");
 	hb_segment_close(&mine);
 }
 

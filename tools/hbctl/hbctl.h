@@ -238,6 +238,13 @@ struct hbctl_ledger_key {
 	const char *order_no; /* or NULL */
 };
 
+/* verb_engine.c */
+
+/** Members "dataplane" (key: value) and "labels" of a node segment, by what its labels say. */
+void hbctl_counters_add(json_t *answer, const struct hb_node *node);
+/** The counters of one process out of such an answer, a line each. */
+void hbctl_counters_print(struct hbctl *hbctl, const char *process, const json_t *answer);
+
 /* verb_look.c */
 
 /**

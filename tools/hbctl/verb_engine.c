@@ -72,26 +72,25 @@ hbctl_run_clock_confirm(struct hbctl *hbctl)
 	return hbctl_run_clock_status(hbctl);
 }
 
-/* Of the running dataplane's own labels, so that it may be of another version than hbctl. */
-static json_t *
-dataplane_counters(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
+void
+hbctl_counters_add(json_t *answer, const struct hb_node *node)
 {
-	const struct hb_node *node;
-	json_t *counters;
+	json_t *values = json_object(), *labels = json_object();
 
-	if (hbctl_engine_open(hbctl, error) != 0)
-		return NULL;
-	node = hbctl_engine_node(hbctl);
-	counters = json_object();
 	for (uint32_t i = 0; i < node->counter_count && i < HB_COUNTER_SLOTS; i++) {
-		const struct hb_counter_label *label = &node->label[i];
+		struct hb_counter_label label;
 
-		if (memchr(label->key, '\0', sizeof(label->key)) == NULL)
+		if (!hb_counter_label_read(node, i, &label))
 			continue;
-		json_object_set_new(counters, label->key,
-			json_integer((json_int_t)hb_counter_sum(node, (enum hb_counter)i)));
+		json_object_set_new(
+			values, label.key, json_integer((json_int_t)hb_counter_sum(node, i)));
+		json_object_set_new(labels, label.key,
+			json_pack("{s:o, s:s, s:o}", "label", hbctl_json_string(label.label),
+				"kind", hb_counter_kind_name(label.kind), "unit",
+				hbctl_json_string(label.unit)));
 	}
-	return counters;
+	json_object_set_new(answer, "dataplane", values);
+	json_object_set_new(answer, "labels", labels);
 }
 
 static json_t *
@@ -107,24 +106,24 @@ persist_counters(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 	return counters;
 }
 
-static void
-print_counters(struct hbctl *hbctl, const char *process, const json_t *counters)
+void
+hbctl_counters_print(struct hbctl *hbctl, const char *process, const json_t *answer)
 {
-	const struct hb_node *node = hbctl->client == NULL ? NULL : hbctl_engine_node(hbctl);
+	const json_t *labels = json_object_get(answer, "labels");
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)counters, key, value)
+	json_object_foreach(json_object_get(answer, process), key, value)
 	{
-		const char *label = "";
+		const json_t *label =
+			strcmp(process, "dataplane") == 0 ? json_object_get(labels, key) : NULL;
+		const char *kind = hbctl_json_text(label, "kind");
+		bool plain = kind[0] == '\0' || strcmp(kind, "sum") == 0;
 
-		for (uint32_t i = 0; strcmp(process, "dataplane") == 0 && node != NULL &&
-				     i < node->counter_count && i < HB_COUNTER_SLOTS;
-			i++)
-			if (strncmp(node->label[i].key, key, sizeof(node->label[i].key)) == 0)
-				label = node->label[i].label;
-		fprintf(hbctl->out, "%-10s %-24s %20" JSON_INTEGER_FORMAT "  %.*s\n", process, key,
-			json_integer_value(value), (int)sizeof(node->label[0].label), label);
+		fprintf(hbctl->out, "%-10s %-24s %20" JSON_INTEGER_FORMAT " %-5s  %s%s%s%s\n",
+			process, key, json_integer_value(value), hbctl_json_text(label, "unit"),
+			hbctl_json_text(label, "label"), plain ? "" : " (", plain ? "" : kind,
+			plain ? "" : ")");
 	}
 }
 
@@ -133,26 +132,30 @@ hbctl_run_counters(struct hbctl *hbctl)
 {
 	char dataplane_error[HBCTL_ERROR_BYTES] = "";
 	char persist_error[HBCTL_ERROR_BYTES] = "";
-	json_t *dataplane = dataplane_counters(hbctl, dataplane_error);
+	json_t *answer = json_pack("{s:n, s:n}", "dataplane", "labels");
 	json_t *persist = persist_counters(hbctl, persist_error);
 	int result = HBCTL_OK;
 
-	if (dataplane == NULL && persist == NULL)
+	if (hbctl_engine_open(hbctl, dataplane_error) == 0)
+		hbctl_counters_add(answer, hbctl_engine_node(hbctl));
+	json_object_set_new(answer, "persist", persist == NULL ? json_null() : persist);
+	if (dataplane_error[0] != '\0' && persist == NULL) {
+		json_decref(answer);
 		return hbctl_fail(
 			hbctl, HBCTL_UNREACHABLE, "%s; %s", dataplane_error, persist_error);
-	if (dataplane == NULL || persist == NULL) {
+	}
+	if (dataplane_error[0] != '\0' || persist == NULL) {
 		fprintf(hbctl->err, "hbctl: %s\n",
-			dataplane == NULL ? dataplane_error : persist_error);
+			dataplane_error[0] != '\0' ? dataplane_error : persist_error);
 		result = HBCTL_WRONG;
 	}
+	json_object_set_new(answer, "ok", json_boolean(result == HBCTL_OK));
 	if (hbctl->json) {
-		hbctl_print_json(hbctl, json_pack("{s:b, s:O?, s:O?}", "ok", result == HBCTL_OK,
-						"dataplane", dataplane, "persist", persist));
-	} else {
-		print_counters(hbctl, "dataplane", dataplane);
-		print_counters(hbctl, "persist", persist);
+		hbctl_print_json(hbctl, answer);
+		return result;
 	}
-	json_decref(dataplane);
-	json_decref(persist);
+	hbctl_counters_print(hbctl, "dataplane", answer);
+	hbctl_counters_print(hbctl, "persist", answer);
+	json_decref(answer);
 	return result;
 }

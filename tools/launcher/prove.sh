@@ -8,7 +8,7 @@ command_mutants() {
     exec "$ROOT/tests/mutants/run" "$@"
 }
 
-FUZZ_TARGETS=(business config frame gateway journal jwt record snapshot text)
+FUZZ_TARGETS=(business config frame framed gateway journal jwt record snapshot text wire)
 
 fuzz_usage() {
     cat <<'END'
