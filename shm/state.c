@@ -79,6 +79,14 @@ state_map_partitions(struct hb_state *state)
 	}
 }
 
+uint64_t
+hb_state_bytes(const struct hb_capacity *capacity)
+{
+	struct hb_partition measure;
+
+	return PARTITIONS_OFFSET + HB_PARTITION_COUNT * partition_layout(&measure, NULL, capacity);
+}
+
 int
 hb_state_create(struct hb_state *state, const struct hb_capacity *capacity, uint32_t node)
 {
@@ -90,8 +98,8 @@ hb_state_create(struct hb_state *state, const struct hb_capacity *capacity, uint
 	if (!capacity_sane(capacity) || node > HB_NODE_MAX)
 		return -EINVAL;
 	partition_bytes = partition_layout(&measure, NULL, capacity);
-	error = hb_segment_create(&state->segment, "hongbao-state", HB_SEGMENT_STATE,
-		PARTITIONS_OFFSET + HB_PARTITION_COUNT * partition_bytes);
+	error = hb_segment_create(
+		&state->segment, "hongbao-state", HB_SEGMENT_STATE, hb_state_bytes(capacity));
 	if (error != 0)
 		return error;
 	head = state_head(&state->segment);

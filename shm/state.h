@@ -236,6 +236,9 @@ struct hb_state {
 	struct hb_partition partition[HB_PARTITION_COUNT];
 };
 
+/** Bytes of the segment that a state of this capacity lies in. */
+uint64_t hb_state_bytes(const struct hb_capacity *capacity);
+
 /**
  * Make an empty state in a new segment. Pages are touched only as they are used.
  * @return 0 or -errno

@@ -154,6 +154,15 @@ static const struct hbctl_option degrade_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+static const struct hbctl_option sizing_options[] = {
+	{"--accounts", "N", false, "accounts ever opened; default 1000000"},
+	{"--packets", "N", false, "packets in memory at once; default 100000"},
+	{"--shares", "N", false, "of a packet, on average; default 100"},
+	{"--grabs-per-second", "N", false, "at the busiest; default 1000"},
+	{"--busy-hours", "N", false, "of a day at that rate; default 4"},
+	{NULL, NULL, false, NULL},
+};
+
 const struct hbctl_command hbctl_commands[] = {
 	{
 		.name = "status",
@@ -792,6 +801,19 @@ const struct hbctl_command hbctl_commands[] = {
 		.example = "hbctl alarms test",
 		.needs_node = true,
 		.run = hbctl_run_alarms_test,
+	},
+	{
+		.name = "sizing",
+		.arguments = "",
+		.summary = "memory, journal, disk and cores that a wish needs; options to set",
+		.details =
+			"Computed from the engine's own structures; docs/sizing.md says how. Asks\n"
+			"no node.",
+		.example = "hbctl sizing --accounts 10000000 --packets 500000 "
+			   "--grabs-per-second 5000",
+		.options = sizing_options,
+		.needs_node = false,
+		.run = hbctl_run_sizing,
 	},
 	{
 		.name = "help",

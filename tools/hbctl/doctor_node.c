@@ -186,6 +186,18 @@ look_at_key(struct hbctl_doctor *doctor, const char *path, const char *user, boo
 }
 
 static void
+look_at_alarms(struct hbctl_doctor *doctor)
+{
+	if (doctor->hbctl->config.alarm_webhook[0] == '\0')
+		hbctl_doctor_say(doctor, "alarms", HBCTL_HEALTH_WARN,
+			"set alarm.webhook, 'hbctl config reload', then 'hbctl alarms test'",
+			"alarm.webhook is empty: alarms are in control's log only");
+	else
+		hbctl_doctor_say(doctor, "alarms", HBCTL_HEALTH_OK, "",
+			"are sent; 'hbctl alarms test' shows whether they arrive");
+}
+
+static void
 look_at_keys(struct hbctl_doctor *doctor)
 {
 	const struct hb_config *config = &doctor->hbctl->config;
@@ -367,6 +379,7 @@ hbctl_doctor_node(struct hbctl_doctor *doctor)
 	look_at_users(doctor);
 	look_at_folders(doctor);
 	look_at_keys(doctor);
+	look_at_alarms(doctor);
 	look_at_mysql(doctor);
 	look_at_nginx(doctor);
 }

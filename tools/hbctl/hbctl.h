@@ -391,6 +391,7 @@ int hbctl_run_orders(struct hbctl *hbctl);
 int hbctl_run_packet(struct hbctl *hbctl);
 int hbctl_run_packet_verify(struct hbctl *hbctl);
 int hbctl_run_restore(struct hbctl *hbctl);
+int hbctl_run_sizing(struct hbctl *hbctl);
 int hbctl_run_snapshot(struct hbctl *hbctl);
 int hbctl_run_snapshot_list(struct hbctl *hbctl);
 int hbctl_run_status(struct hbctl *hbctl);
