@@ -17,6 +17,7 @@
 #include <libconfig.h>
 
 #include "base/assert.h"
+#include "base/log.h"
 
 #define ERROR_BYTES	   256
 #define KEY_BYTES_MAX	   64
@@ -51,6 +52,16 @@ static const struct option_row option_rows[] = {
 #undef ROW_TEXT
 };
 
+static const struct {
+	const char *key;
+	uint32_t processes;
+} live_rows[] = {
+#define ROW_LIVE(key, processes) {key, processes},
+	HB_CONFIG_LIVE_TABLE(ROW_LIVE)
+#undef ROW_LIVE
+};
+
+#define LIVE_COUNT   (sizeof(live_rows) / sizeof(live_rows[0]))
 #define OPTION_COUNT (sizeof(option_rows) / sizeof(option_rows[0]))
 
 /** Where a value came from, for error messages: "file:12" or "environment" or "option -o". */
@@ -461,17 +472,18 @@ static void
 print_row(const struct hb_config *config, const struct option_row *row, const char *name, FILE *out)
 {
 	const char *field = (const char *)config + row->offset;
+	const char *live = hb_config_live_of(row->key) != 0 ? "; live" : "";
 
 	if (row->kind == KIND_INT) {
 		int64_t value;
 
 		memcpy(&value, field, sizeof(value));
-		fprintf(out, "\t# %s; %lld..%lld, default %lld\n", row->help, (long long)row->min,
-			(long long)row->max, (long long)row->value);
+		fprintf(out, "\t# %s; %lld..%lld, default %lld%s\n", row->help, (long long)row->min,
+			(long long)row->max, (long long)row->value, live);
 		fprintf(out, "\t%s = %lld;\n", name, (long long)value);
 		return;
 	}
-	fprintf(out, "\t# %s; default \"%s\"\n\t%s = ", row->help, row->text, name);
+	fprintf(out, "\t# %s; default \"%s\"%s\n\t%s = ", row->help, row->text, live, name);
 	print_text(field, out);
 	fputs(";\n", out);
 }
@@ -530,6 +542,9 @@ struct arguments {
 	bool print;
 };
 
+/* What the process was started with; points into its argv. */
+static struct arguments started_with;
+
 static void
 parse_arguments(struct arguments *arguments, int argc, char **argv, const char *program,
 	const char *summary)
@@ -579,14 +594,112 @@ hb_config_from_arguments(struct hb_config *config, int argc, char **argv, const 
 	char error[ERROR_BYTES];
 
 	parse_arguments(&arguments, argc, argv, program, summary);
-	if (hb_config_load(config, arguments.path, error) != 0)
+	started_with = arguments;
+	if (hb_config_read_again(config, error) != 0)
 		refuse(program, error);
-	for (int i = 0; i < arguments.assignment_count; i++)
-		if (hb_config_set(config, arguments.assignments[i], error) != 0)
-			refuse(program, error);
 	if (arguments.print) {
 		hb_config_print(config, stdout);
 		exit(0);
 	}
 	return optind;
+}
+
+/* ---- again, while the process runs ---- */
+
+uint32_t
+hb_config_live_of(const char *key)
+{
+	for (size_t i = 0; i < LIVE_COUNT; i++)
+		if (strcmp(live_rows[i].key, key) == 0)
+			return live_rows[i].processes;
+	return 0;
+}
+
+int
+hb_config_read_again(struct hb_config *fresh, char error[256])
+{
+	int result = hb_config_load(fresh, started_with.path, error);
+
+	for (int i = 0; result == 0 && i < started_with.assignment_count; i++)
+		result = hb_config_set(fresh, started_with.assignments[i], error);
+	return result;
+}
+
+static void
+value_text(
+	const struct hb_config *config, const struct option_row *row, char text[HB_CONFIG_TEXT_MAX])
+{
+	const char *field = (const char *)config + row->offset;
+	int64_t value;
+
+	if (row->kind == KIND_TEXT) {
+		memcpy(text, field, HB_CONFIG_TEXT_MAX);
+		return;
+	}
+	memcpy(&value, field, sizeof(value));
+	snprintf(text, HB_CONFIG_TEXT_MAX, "%lld", (long long)value);
+}
+
+void
+hb_config_compare(const struct hb_config *before, const struct hb_config *after,
+	hb_config_change_fn *change, void *context)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		char old_text[HB_CONFIG_TEXT_MAX], new_text[HB_CONFIG_TEXT_MAX];
+
+		value_text(before, &option_rows[i], old_text);
+		value_text(after, &option_rows[i], new_text);
+		if (strcmp(old_text, new_text) != 0)
+			change(context, option_rows[i].key, old_text, new_text);
+	}
+}
+
+void
+hb_config_take_live(struct hb_config *running, const struct hb_config *fresh, uint32_t processes)
+{
+	for (size_t i = 0; i < OPTION_COUNT; i++) {
+		const struct option_row *row = &option_rows[i];
+
+		if ((hb_config_live_of(row->key) & processes) == 0)
+			continue;
+		memcpy((char *)running + row->offset, (const char *)fresh + row->offset,
+			row->kind == KIND_INT ? sizeof(int64_t) : HB_CONFIG_TEXT_MAX);
+	}
+}
+
+static void
+log_change(void *context, const char *key, const char *before, const char *after)
+{
+	uint32_t processes = *(const uint32_t *)context;
+	uint32_t live = hb_config_live_of(key);
+
+	/* the rest of a URL may be a secret of its receiver */
+	if (strcmp(key, "alarm.webhook") == 0)
+		before = after = "(not shown)";
+	if ((live & processes) != 0)
+		hb_log(HB_LOG_INFO, "option_changed", "key=%s before=\"%s\" now=\"%s\"", key,
+			before, after);
+	else if (live == 0)
+		hb_log(HB_LOG_WARN, "option_needs_restart", "key=%s running=\"%s\" file=\"%s\"",
+			key, before, after);
+}
+
+int
+hb_config_reload(struct hb_config *running, uint32_t processes, char error[256])
+{
+	struct hb_config *fresh = calloc(1, sizeof(*fresh));
+	int result;
+
+	if (fresh == NULL) {
+		snprintf(error, ERROR_BYTES, "no memory for the options");
+		return -ENOMEM;
+	}
+	result = hb_config_read_again(fresh, error);
+	if (result == 0) {
+		hb_config_compare(running, fresh, log_change, &processes);
+		hb_config_take_live(running, fresh, processes);
+		hb_log_debug(running->log_debug != 0);
+	}
+	free(fresh);
+	return result;
 }

@@ -110,6 +110,13 @@
 		"HTTP requests of one user per second, and as many at once; 0: no limit")          \
 	INT(front_connections_per_address, "front.connections_per_address", 0, 0, 65535,           \
 		"connections of one address to each front; 0: no limit")                           \
+	INT(degrade_lag_ms, "degrade.lag_ms", 120000, 100, 86400000,                               \
+		"lists are off while a MySQL server is so far behind")                             \
+	INT(degrade_busy_per_s, "degrade.busy_per_s", 100, 1, 1000000000,                          \
+		"frames answered busy in a second: overload")                                      \
+	INT(degrade_step_s, "degrade.step_s", 5, 0, 3600,                                          \
+		"what presses lasts so long before one thing more is off")                         \
+	INT(degrade_calm_s, "degrade.calm_s", 30, 0, 3600, "and calm before one is on again")      \
 	TEXT(alarm_webhook, "alarm.webhook", "",                                                   \
 		"alarms are sent to this URL: https, or http on this machine; empty: log only")    \
 	TEXT(alarm_ca_file, "alarm.ca_file", "",                                                   \
@@ -136,6 +143,49 @@
 		"each, taken as they come; the default lasts 10 minutes at 1,700 events/s")        \
 	INT(log_debug, "log.debug", 0, 0, 1, "log debug events too")
 
+/*
+ * Options that a running node takes over (`hbctl config reload`), and the process that does. All
+ * others need a restart. NGINX's are in the file that the launcher writes.
+ */
+enum hb_config_process {
+	HB_CONFIG_OF_DATAPLANE = 1 << 0,
+	HB_CONFIG_OF_PERSIST = 1 << 1,
+	HB_CONFIG_OF_CONTROL = 1 << 2,
+	HB_CONFIG_OF_NGINX = 1 << 3,
+};
+
+#define HB_CONFIG_LIVE_TABLE(LIVE)                                                                 \
+	LIVE("dataplane.mark_interval_s", HB_CONFIG_OF_DATAPLANE)                                  \
+	LIVE("capacity.retention_s", HB_CONFIG_OF_DATAPLANE)                                       \
+	LIVE("packet.total_fen_max", HB_CONFIG_OF_DATAPLANE)                                       \
+	LIVE("packet.count_max", HB_CONFIG_OF_DATAPLANE)                                           \
+	LIVE("packet.lifetime_s_max", HB_CONFIG_OF_DATAPLANE)                                      \
+	LIVE("journal.keep_days", HB_CONFIG_OF_PERSIST)                                            \
+	LIVE("snapshot.interval_s", HB_CONFIG_OF_PERSIST)                                          \
+	LIVE("front.workers", HB_CONFIG_OF_NGINX)                                                  \
+	LIVE("front.timeout_ms", HB_CONFIG_OF_NGINX)                                               \
+	LIVE("front.tls_certificate", HB_CONFIG_OF_NGINX)                                          \
+	LIVE("front.tls_key", HB_CONFIG_OF_NGINX)                                                  \
+	LIVE("front.requests_per_user", HB_CONFIG_OF_NGINX)                                        \
+	LIVE("front.connections_per_address", HB_CONFIG_OF_NGINX)                                  \
+	LIVE("degrade.lag_ms", HB_CONFIG_OF_CONTROL)                                               \
+	LIVE("degrade.busy_per_s", HB_CONFIG_OF_CONTROL)                                           \
+	LIVE("degrade.step_s", HB_CONFIG_OF_CONTROL)                                               \
+	LIVE("degrade.calm_s", HB_CONFIG_OF_CONTROL)                                               \
+	LIVE("alarm.webhook", HB_CONFIG_OF_CONTROL)                                                \
+	LIVE("alarm.ca_file", HB_CONFIG_OF_CONTROL)                                                \
+	LIVE("alarm.timeout_ms", HB_CONFIG_OF_CONTROL)                                             \
+	LIVE("alarm.interval_ms", HB_CONFIG_OF_CONTROL)                                            \
+	LIVE("alarm.raise_after_s", HB_CONFIG_OF_CONTROL)                                          \
+	LIVE("alarm.clear_after_s", HB_CONFIG_OF_CONTROL)                                          \
+	LIVE("alarm.sync_p99_us", HB_CONFIG_OF_CONTROL)                                            \
+	LIVE("alarm.lag_records", HB_CONFIG_OF_CONTROL)                                            \
+	LIVE("alarm.lag_ms", HB_CONFIG_OF_CONTROL)                                                 \
+	LIVE("alarm.heartbeat_ms", HB_CONFIG_OF_CONTROL)                                           \
+	LIVE("alarm.disk_full_h", HB_CONFIG_OF_CONTROL)                                            \
+	LIVE("alarm.forged_per_s", HB_CONFIG_OF_CONTROL)                                           \
+	LIVE("log.debug", HB_CONFIG_OF_DATAPLANE | HB_CONFIG_OF_PERSIST | HB_CONFIG_OF_CONTROL)
+
 struct hb_config {
 #define HB_CONFIG_INT(field, key, value, min, max, help) int64_t field;
 #define HB_CONFIG_TEXT(field, key, value, help)		 char field[HB_CONFIG_TEXT_MAX];
@@ -153,6 +203,26 @@ void hb_config_defaults(struct hb_config *config);
  * @return 0 or -EINVAL, -ENOENT, -EACCES
  */
 int hb_config_load(struct hb_config *config, const char *path, char error[256]);
+
+/** Which processes take a changed option over while they run: enum hb_config_process, 0: none. */
+uint32_t hb_config_live_of(const char *key);
+
+/** An option whose values differ, as text. */
+typedef void hb_config_change_fn(
+	void *context, const char *key, const char *before, const char *after);
+void hb_config_compare(const struct hb_config *before, const struct hb_config *after,
+	hb_config_change_fn *change, void *context);
+
+/** Read again what this process was started with: the same file, environment and -o. */
+int hb_config_read_again(struct hb_config *fresh, char error[256]);
+/** Copy the options that are live in any of `processes` (a mask). */
+void hb_config_take_live(
+	struct hb_config *running, const struct hb_config *fresh, uint32_t processes);
+/**
+ * Read again, take over what `processes` may, log every difference, and set the log's level.
+ * @return 0, or as hb_config_load with `running` unchanged
+ */
+int hb_config_reload(struct hb_config *running, uint32_t processes, char error[256]);
 
 /** Set one option from "key=value" (the argument of -o). @return 0 or -EINVAL with `error` */
 int hb_config_set(struct hb_config *config, const char *assignment, char error[256]);

@@ -21,7 +21,7 @@
 #define CUT_MARK	" cut=1"
 
 static const char *process_name = "unknown";
-static int debug_on;
+static _Atomic int debug_on;
 
 struct line {
 	char text[LINE_BYTES_MAX];
@@ -32,6 +32,12 @@ void
 hb_log_open(const char *process, int debug)
 {
 	process_name = process;
+	debug_on = debug;
+}
+
+void
+hb_log_debug(int debug)
+{
 	debug_on = debug;
 }
 

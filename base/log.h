@@ -21,6 +21,9 @@ enum hb_log_level {
 /** Set once at start. */
 void hb_log_open(const char *process, int debug);
 
+/** Debug events from now on, or no longer; from any thread. */
+void hb_log_debug(int debug);
+
 /**
  * @param event stable name of what happened, snake_case
  * @param format printf format of the pairs, such as "seq=%lu file=%s"; may be ""

@@ -7,6 +7,7 @@
  *   etc/        hongbao.conf, nginx.conf                      root
  *   key/        secrets, each 0400 of the one user that needs it
  *   socket/     one folder per process, owned by its user: attach, link, admin, http sockets
+ *   cases/      commands of operators, with their reasons     hongbao-control, 0700
  *   journal/    segments, superblock, snapshots               hongbao-persist, 0700
  *   mysql/      data directory of the private server          hongbao-mysql, 0700
  *   mysql-tmp/  its temporary files                           hongbao-mysql, 0700
@@ -24,6 +25,7 @@
 #define HB_PATH_CONTROL_HTTP_SOCKET  "socket/control/http.sock"
 #define HB_PATH_MYSQL_SOCKET	     "socket/mysql/mysql.sock"
 #define HB_PATH_JOURNAL		     "journal"
+#define HB_PATH_CASES		     "cases/cases.jsonl"
 #define HB_PATH_SNAPSHOTS	     "journal/snapshot"
 #define HB_PATH_KEY_TOKEN	     "key/money-token.key" /* 16 bytes as hex; dataplane */
 #define HB_PATH_KEY_FRAME	     "key/frame.keys"	   /* dataplane/front_keys.h; dataplane */

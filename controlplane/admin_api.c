@@ -5,8 +5,12 @@
  */
 #include <errno.h>
 
+#include "controlplane/case_commands.h"
+#include "controlplane/commands.h"
 #include "controlplane/engine_json.h"
+#include "controlplane/holds.h"
 #include "controlplane/old_packet.h"
+#include "controlplane/order_pages.h"
 
 #define JOB_TIMEOUT_MS 60000
 
@@ -78,17 +82,42 @@ get_order(const struct hb_http_request *request, struct hb_http_reply *reply)
 	hb_order_get(request, reply, 0);
 }
 
+static void
+post_accounts(const struct hb_http_request *request, struct hb_http_reply *reply)
+{
+	hb_command_run(&hb_command_account_open, "", request, reply);
+}
+
+static void
+post_credits(const struct hb_http_request *request, struct hb_http_reply *reply)
+{
+	hb_command_run(&hb_command_credit, "", request, reply);
+}
+
 const struct hb_http_route hb_admin_routes[] = {
 	{"GET", "/status", hb_status_get},
 	{"GET", "/metrics", hb_metrics_get},
 	{"GET", "/jobs", get_jobs},
 	{"POST", "/jobs/{}/run", post_job_run},
+	{"POST", "/config/reload", hb_config_reload_post},
+	{"GET", "/degrade", hb_degrade_get},
+	{"POST", "/degrade", hb_degrade_post},
 	{"GET", "/alarms", hb_alarms_get},
 	{"POST", "/alarms/test", hb_alarms_test},
 	{"POST", "/alarms/check", hb_alarms_check_post},
 	{"GET", "/accounts/{}", hb_account_get},
+	{"POST", "/accounts", post_accounts},
+	{"POST", "/credits", post_credits},
 	{"GET", "/packets/{}", hb_packet_get},
+	{"GET", "/orders", hb_order_pages},
 	{"GET", "/orders/{}", get_order},
+	{"GET", "/holds", hb_hold_list},
+	{"GET", "/holds/{}", hb_hold_get},
+	{"GET", "/cases", hb_case_list},
+	{"POST", "/cases", hb_case_post},
+	{"GET", "/cases/{}", hb_case_get},
+	{"POST", "/cases/{}/approve", hb_case_approve},
+	{"POST", "/cases/{}/withdraw", hb_case_withdraw},
 	{"POST", "/mark", post_mark},
 	{"POST", "/clock/confirm", post_clock_confirm},
 	{"POST", "/audit", post_audit},
@@ -111,6 +140,7 @@ const struct hb_http_route hb_front_routes[] = {
 	{"GET", "/business/v1/packets/{}", hb_business_packet_get},
 	{"POST", "/business/v1/tokens", hb_business_tokens},
 	{"GET", "/business/v1/tokens/asked", hb_business_tokens_asked},
+	{"GET", "/business/v1/orders", hb_business_orders},
 	{"GET", "/business/v1/orders/{}", hb_business_order_get},
 	{"GET", "/metrics", hb_metrics_get},
 	{NULL, NULL, NULL},

@@ -68,7 +68,9 @@
 		"violations that the last hbctl check found")                                      \
 	X(JOB_FAILED, "job_failed", "warning", 1, 0, false, "a job failed or found something")     \
 	X(PORT_FORGED, "port_forged", "warning", config->alarm_forged_per_s,                       \
-		config->alarm_forged_per_s / 2, false, "datagrams a second whose MAC was wrong")
+		config->alarm_forged_per_s / 2, false, "datagrams a second whose MAC was wrong")   \
+	X(DEGRADED, "degraded", "warning", 1, 0, false,                                            \
+		"level of what is switched off, by measure or by an operator")
 
 enum hb_alarm_rule {
 #define HB_ALARM_RULE_ENUM(name, key, severity, raise, clear, falling, about) HB_ALARM_##name,

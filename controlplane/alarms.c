@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "controlplane/alarm_book.h"
+#include "controlplane/degrade.h"
 #include "controlplane/json_fields.h"
 
 #define NS_PER_S	 UINT64_C(1000000000)
@@ -280,6 +281,7 @@ measure(struct hb_alarms *alarms)
 	hb_engine_look(control->engine, view);
 	if (hb_persist_admin_ask(&control->persist, "status", &status, error) != 0)
 		status = NULL;
+	hb_degrade_turn(control->degrade, view, status);
 	jobs = hb_jobs_json(control->jobs);
 	pthread_mutex_lock(&alarms->lock);
 	alarms->now.mono_ns = hb_mono_ns();
@@ -287,6 +289,8 @@ measure(struct hb_alarms *alarms)
 	measure_engine(alarms, view);
 	measure_persist(alarms, status, error);
 	measure_jobs(alarms, jobs);
+	note(alarms, HB_ALARM_DEGRADED, "", hb_degrade_now(control->degrade), "level %s",
+		hb_degrade_name(hb_degrade_now(control->degrade)));
 	if (alarms->check_violations != CHECK_UNKNOWN)
 		note(alarms, HB_ALARM_CHECK_DIFFERENCES, "", alarms->check_violations,
 			"the last hbctl check found %" PRId64 " violations",

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "controlplane/commands.h"
+#include "controlplane/order_pages.h"
 #include "shm/ids.h"
 
 #define ASKED_LIMIT_DEFAULT 100
@@ -96,6 +97,13 @@ hb_business_order_get(const struct hb_http_request *request, struct hb_http_repl
 {
 	if (signed_by(request, reply))
 		hb_order_get(request, reply, 0);
+}
+
+void
+hb_business_orders(const struct hb_http_request *request, struct hb_http_reply *reply)
+{
+	if (signed_by(request, reply))
+		hb_order_pages(request, reply);
 }
 
 /* ---- tokens that users asked for ---- */

@@ -65,21 +65,50 @@ find_items(const json_t *document, const json_t **items, struct hb_http_reply *r
 	return true;
 }
 
+/*
+ * The key of an item: its number under the request's key, or for operators, who bring rows of a
+ * file in any portions, a key of its own, which is then that of a request with this item alone.
+ */
+static void
+read_item_key(const struct run *run, struct hb_fields *fields, const char **key, uint32_t *number)
+{
+	const char *text;
+	size_t length;
+
+	if (!run->command->keyed)
+		return;
+	if (run->batch && run->key_id[0] == '\0' &&
+		hb_field_text_optional(fields, "key", HB_IDEMPOTENCY_TEXT_MAX, &text, &length) &&
+		text[0] != '\0') {
+		if (strlen(text) != length || !hb_idempotency_text_valid(text))
+			hb_fields_refuse(fields, "key", "must be 1..%d visible ASCII characters",
+				HB_IDEMPOTENCY_TEXT_MAX);
+		*key = text;
+		*number = 0;
+	} else if (run->key_text[0] == '\0') {
+		hb_fields_refuse(fields, "key", "is required in a request without Idempotency-Key");
+	}
+}
+
 static bool
 read_item(struct run *run, uint32_t number, const json_t *object, struct hb_http_reply *reply)
 {
 	struct hb_fields fields;
 	union hb_any_frame *frame = &run->items[number].frame;
+	const char *key = run->key_text;
+	uint32_t key_number = number;
 
 	hb_fields_begin(&fields, object, run->batch ? (int)number : -1);
 	if (fields.error[0] == '\0')
 		run->command->read(&fields, frame);
+	if (fields.error[0] == '\0')
+		read_item_key(run, &fields, &key, &key_number);
 	if (!hb_fields_end(&fields)) {
 		hb_http_error(reply, 400, "bad_request", "%s", fields.error);
 		return false;
 	}
 	if (run->command->keyed && hb_idempotency_key((uint8_t *)frame + run->command->key_offset,
-					   run->key_id, run->key_text, number) != 0) {
+					   run->key_id, key, key_number) != 0) {
 		hb_http_error(reply, 500, "internal", "the key cannot be derived");
 		return false;
 	}
@@ -254,7 +283,7 @@ take_key(struct run *run, const struct hb_http_request *request, struct hb_http_
 			HB_IDEMPOTENCY_TEXT_MAX);
 		return false;
 	}
-	if (!text && run->command->keyed) {
+	if (!text && run->command->keyed && run->key_id[0] != '\0') {
 		hb_http_error(reply, 400, "bad_request",
 			"Idempotency-Key: the header is required, so that a retry is safe");
 		return false;

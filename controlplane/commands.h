@@ -6,7 +6,8 @@
  *
  * A request is refused as a whole, before anything is done, when one item is malformed. After
  * that each item has its own outcome. Items answered busy are sent again for a while, as nothing
- * was done. Used by business_api.c (signed) and admin_api.c (operators).
+ * was done. Used by business_api.c (signed) and admin_api.c (operators, whose items may each have
+ * a "key" of their own in the place of the Idempotency-Key).
  */
 #ifndef HB_CONTROLPLANE_COMMANDS_H
 #define HB_CONTROLPLANE_COMMANDS_H

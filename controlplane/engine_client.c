@@ -488,6 +488,9 @@ look_at_node(const struct hb_node *node, struct hb_engine_view *view)
 	view->epoch = node->epoch;
 	view->clock_stopped = atomic_load(&node->clock_stopped) != 0;
 	view->storage_level = atomic_load(&node->storage_level);
+	view->degrade_level = atomic_load(&node->degrade_level);
+	view->degrade_by = atomic_load(&node->degrade_by);
+	view->degrade_until_s = atomic_load(&node->degrade_until_s);
 	memcpy(view->lcore_of_partition, node->lcore_of_partition,
 		sizeof(view->lcore_of_partition));
 	for (uint32_t i = 0; i < view->lcore_count; i++) {

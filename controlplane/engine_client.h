@@ -63,6 +63,9 @@ struct hb_engine_view {
 	uint64_t epoch;
 	bool clock_stopped;
 	uint32_t storage_level;
+	uint32_t degrade_level;
+	uint32_t degrade_by;
+	uint64_t degrade_until_s;
 	uint8_t lcore_of_partition[HB_PARTITION_COUNT];
 	struct {
 		uint32_t cpu;

@@ -73,6 +73,14 @@ hb_call_or_answer(struct hb_control *control, union hb_any_frame *frame, union h
 	return false;
 }
 
+int
+hb_engine_ask(struct hb_control *control, union hb_any_frame *frame, union hb_any_reply *answer)
+{
+	memset(answer, 0, sizeof(*answer));
+	return hb_engine_call_one(control->engine, &frame->head, &answer->head, sizeof(*answer),
+		HB_ENGINE_TIMEOUT_MS);
+}
+
 bool
 hb_call_all_partitions(struct hb_control *control, enum hb_operation operation, uint64_t *as_of_seq,
 	struct hb_http_reply *reply)
@@ -146,6 +154,23 @@ hb_order_state_name(uint32_t state)
 }
 
 const char *
+hb_hold_state_name(uint32_t state)
+{
+	static const char *const names[] = {"unknown", "open", "posted", "voided"};
+
+	return names[state < sizeof(names) / sizeof(names[0]) ? state : 0];
+}
+
+const char *
+hb_hold_reason_name(uint32_t reason)
+{
+	static const char *const names[] = {
+		"unknown", "withdrawal", "recharge-for-packet", "channel-refund"};
+
+	return names[reason < sizeof(names) / sizeof(names[0]) ? reason : 0];
+}
+
+const char *
 hb_packet_state_name(uint32_t state)
 {
 	static const char *const names[] = {"unknown", "open", "sold_out", "refunded"};
@@ -194,9 +219,10 @@ hb_account_get(const struct hb_http_request *request, struct hb_http_reply *repl
 	if (!hb_call_or_answer(request->context, &frame, &answer, reply))
 		return;
 	hb_http_json(reply, 200,
-		json_pack("{s:s,s:I,s:I,s:I,s:I}", "status", "ok", "account", (json_int_t)account,
-			"available_fen", (json_int_t)answer.head.amount_fen, "frozen_fen",
-			(json_int_t)answer.head.other_fen, "as_of_seq",
+		json_pack("{s:s,s:I,s:I,s:I,s:b,s:I}", "status", "ok", "account",
+			(json_int_t)account, "available_fen", (json_int_t)answer.head.amount_fen,
+			"frozen_fen", (json_int_t)answer.head.other_fen, "barred",
+			(answer.head.flags & HB_REPLY_BARRED) != 0, "as_of_seq",
 			(json_int_t)answer.head.as_of_seq));
 }
 

@@ -22,12 +22,19 @@ union hb_any_frame {
 	struct hb_frame_account_open account_open;
 	struct hb_frame_order order;
 	struct hb_frame_order_load order_load;
+	struct hb_frame_degrade degrade;
+	struct hb_frame_account_freeze account_freeze;
+	struct hb_frame_hold hold;
+	struct hb_frame_hold_exit hold_exit;
+	struct hb_frame_order_update order_update;
+	struct hb_frame_adjust adjust;
 };
 
 union hb_any_reply {
 	struct hb_reply head;
 	struct hb_reply_order order;
 	struct hb_reply_detail detail;
+	struct hb_reply_hold hold;
 	uint8_t bytes[HB_REPLY_BYTES_MAX];
 };
 
@@ -51,6 +58,10 @@ json_t *hb_outcome_json(int error, const struct hb_reply *reply, int *http);
 bool hb_call_or_answer(struct hb_control *control, union hb_any_frame *frame,
 	union hb_any_reply *answer, struct hb_http_reply *reply);
 
+/** Send one frame. @return as hb_engine_call.error, the answer zero where nothing came */
+int hb_engine_ask(
+	struct hb_control *control, union hb_any_frame *frame, union hb_any_reply *answer);
+
 /**
  * Run an operation on every partition.
  * @param as_of_seq the newest sequence of the replies
@@ -68,6 +79,8 @@ json_t *hb_detail_json(const struct hb_reply_detail *detail);
 /** Names of enumerations in JSON; "unknown" for other numbers. */
 const char *hb_business_name(uint32_t business);
 const char *hb_order_state_name(uint32_t state);
+const char *hb_hold_state_name(uint32_t state);
+const char *hb_hold_reason_name(uint32_t reason);
 const char *hb_packet_state_name(uint32_t state);
 const char *hb_packet_kind_name(uint32_t kind);
 const char *hb_split_algorithm_name(uint32_t algorithm);

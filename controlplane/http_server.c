@@ -268,7 +268,8 @@ send_reply(struct hb_http_server *server, struct MHD_Connection *connection,
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
 	if (reply->http == 503)
-		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+		MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER,
+			reply->retry_after ? reply->retry_after : "1");
 	result = MHD_queue_response(connection, (unsigned)reply->http, response);
 	MHD_destroy_response(response);
 	atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);

@@ -46,6 +46,7 @@ struct hb_http_reply {
 	char *text;   /* owned, malloc */
 	size_t text_bytes;
 	const char *content_type; /* of text; constant */
+	const char *retry_after;  /* seconds, of a 503; constant; NULL: 1 */
 };
 
 typedef void hb_http_handler(const struct hb_http_request *request, struct hb_http_reply *reply);

@@ -7,15 +7,17 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "controlplane/case_commands.h"
 #include "controlplane/engine_json.h"
 #include "shm/ids.h"
 
-#define MARK_INTERVAL_S	    3600 /* the dataplane marks what changed by itself */
-#define OVERDUE_INTERVAL_S  600
-#define OVERDUE_AFTER_S	    60	/* the engine closes packets itself; this late is too late */
-#define OVERDUE_PACKETS_MAX 256 /* re-driven by one run; the rest by the next */
-#define LAG_INTERVAL_S	    30
-#define LAG_RECORDS_MAX	    100000
+#define MARK_INTERVAL_S	      3600 /* the dataplane marks what changed by itself */
+#define OVERDUE_INTERVAL_S    600
+#define OVERDUE_AFTER_S	      60  /* the engine closes packets itself; this late is too late */
+#define OVERDUE_PACKETS_MAX   256 /* re-driven by one run; the rest by the next */
+#define LAG_INTERVAL_S	      30
+#define LAG_RECORDS_MAX	      100000
+#define UNFINISHED_INTERVAL_S 60
 
 /* ---- mark ---- */
 
@@ -207,4 +209,7 @@ hb_jobs_register_all(struct hb_control *control)
 		OVERDUE_INTERVAL_S, run_expired_not_refunded, control);
 	hb_jobs_register(control->jobs, "applier-lag", "alarms when MySQL falls behind the journal",
 		LAG_INTERVAL_S, run_applier_lag, control);
+	hb_jobs_register(control->jobs, "unfinished-cases",
+		"finishes commands of operators whose outcome was not learnt",
+		UNFINISHED_INTERVAL_S, hb_run_unfinished_cases, control);
 }

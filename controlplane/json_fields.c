@@ -175,21 +175,65 @@ hb_field_account(struct hb_fields *fields, const char *name, uint64_t *account)
 	return true;
 }
 
+static bool
+id_parse(const char *text, enum hb_id_kind kind, uint64_t *out)
+{
+	uint64_t id = 0;
+
+	for (int i = 0; i < 16; i++) {
+		char c = text[i];
+
+		if (c >= '0' && c <= '9')
+			id = id << 4 | (uint64_t)(c - '0');
+		else if (c >= 'a' && c <= 'f')
+			id = id << 4 | (uint64_t)(c - 'a' + 10);
+		else
+			return false;
+	}
+	if (text[16] != '\0' || hb_id_kind(id) != kind)
+		return false;
+	*out = id;
+	return true;
+}
+
 bool
-hb_field_packet(struct hb_fields *fields, const char *name, uint64_t *packet)
+hb_packet_id_parse(const char *text, uint64_t *packet)
+{
+	return id_parse(text, HB_ID_PACKET, packet);
+}
+
+bool
+hb_hold_id_parse(const char *text, uint64_t *hold)
+{
+	return id_parse(text, HB_ID_HOLD, hold);
+}
+
+static bool
+field_id(struct hb_fields *fields, const char *name, enum hb_id_kind kind, uint64_t *id)
 {
 	const json_t *value = ask_required(fields, name);
 
 	if (!value)
 		return false;
-	if (!json_is_string(value) ||
-		strlen(json_string_value(value)) != json_string_length(value) ||
-		!hb_packet_id_parse(json_string_value(value), packet)) {
-		hb_fields_refuse(
-			fields, name, "must be a packet id, 16 hexadecimal digits in lower case");
-		return false;
-	}
-	return true;
+	if (json_is_string(value) &&
+		strlen(json_string_value(value)) == json_string_length(value) &&
+		id_parse(json_string_value(value), kind, id))
+		return true;
+	hb_fields_refuse(fields, name, "must be a %s id, 16 hexadecimal digits in lower case",
+		kind == HB_ID_HOLD ? "hold" : "packet");
+	return false;
+}
+
+bool
+hb_field_packet(struct hb_fields *fields, const char *name, uint64_t *packet)
+{
+	return field_id(fields, name, HB_ID_PACKET, packet);
+}
+
+bool
+hb_field_hold(struct hb_fields *fields, const char *name, uint64_t *hold)
+{
+	return field_id(fields, name, HB_ID_HOLD, hold);
 }
 
 static bool
@@ -278,27 +322,6 @@ hb_text_plain(char *text)
 		if (*c < ' ' || *c > '~')
 			*c = '?';
 	}
-}
-
-bool
-hb_packet_id_parse(const char *text, uint64_t *packet)
-{
-	uint64_t id = 0;
-
-	for (int i = 0; i < 16; i++) {
-		char c = text[i];
-
-		if (c >= '0' && c <= '9')
-			id = id << 4 | (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			id = id << 4 | (uint64_t)(c - 'a' + 10);
-		else
-			return false;
-	}
-	if (text[16] != '\0' || hb_id_kind(id) != HB_ID_PACKET)
-		return false;
-	*packet = id;
-	return true;
 }
 
 bool

@@ -64,6 +64,8 @@ bool hb_field_integer_optional(
 bool hb_field_account(struct hb_fields *fields, const char *name, uint64_t *account);
 /** A packet id: 16 hexadecimal digits of kind packet. */
 bool hb_field_packet(struct hb_fields *fields, const char *name, uint64_t *packet);
+/** A hold id: 16 hexadecimal digits of kind hold. */
+bool hb_field_hold(struct hb_fields *fields, const char *name, uint64_t *hold);
 /** One of the words of a list. */
 bool hb_field_choice(struct hb_fields *fields, const char *name, const struct hb_choice *choices,
 	uint32_t *value);
@@ -84,6 +86,8 @@ void hb_text_plain(char *text);
 
 /** Parse the 16 hexadecimal digits of a packet id. */
 bool hb_packet_id_parse(const char *text, uint64_t *packet);
+/** The same of a hold id. */
+bool hb_hold_id_parse(const char *text, uint64_t *hold);
 /** Parse an account number in decimal, without sign or leading zeros. */
 bool hb_account_parse(const char *text, uint64_t *account);
 /** Parse a decimal number without sign, 0 .. max. */

@@ -10,8 +10,10 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "controlplane/degrade.h"
 #include "controlplane/engine_json.h"
 #include "controlplane/json_fields.h"
+#include "controlplane/order_pages.h"
 #include "shm/ids.h"
 
 #define LIMIT_DEFAULT 20
@@ -46,8 +48,8 @@ struct list {
 
 /* ---- rows ---- */
 
-static json_t *
-order_json(const struct hb_order_row *row)
+json_t *
+hb_order_row_json(const struct hb_order_row *row)
 {
 	char packet[HB_PACKET_ID_TEXT_BYTES];
 	json_t *json = json_pack("{s:s%,s:I,s:s,s:s,s:I,s:I,s:I}", "order_no", row->order_no,
@@ -85,9 +87,8 @@ order_row(void *context, const void *data)
 
 	if (page_full(page))
 		return 0;
-	json_array_append_new(page->items, order_json(row));
-	snprintf(page->next, sizeof(page->next), "%llu.%.32s", (unsigned long long)row->at_ms,
-		row->order_no);
+	json_array_append_new(page->items, hb_order_row_json(row));
+	hb_order_cursor_format(page->next, row);
 	return 0;
 }
 
@@ -206,6 +207,20 @@ cursor_read(const struct list *list, const char *text, struct hb_read_parameters
 	return list->cursor(first, dot + 1, out);
 }
 
+bool
+hb_order_cursor_read(const char *text, struct hb_read_parameters *out)
+{
+	out->before = NEVER;
+	return !text[0] || cursor_read(&list_orders, text, out);
+}
+
+void
+hb_order_cursor_format(char text[HB_HTTP_QUERY_VALUE_MAX + 1], const struct hb_order_row *row)
+{
+	snprintf(text, HB_HTTP_QUERY_VALUE_MAX + 1, "%llu.%.32s", (unsigned long long)row->at_ms,
+		row->order_no);
+}
+
 static bool
 page_begin(struct page *page, const struct list *list, const struct hb_http_request *request,
 	struct hb_http_reply *reply)
@@ -240,8 +255,8 @@ page_begin(struct page *page, const struct list *list, const struct hb_http_requ
 	return true;
 }
 
-static void
-mysql_away(struct hb_http_reply *reply)
+void
+hb_mysql_away(struct hb_http_reply *reply)
 {
 	hb_http_error(reply, 503, "mysql_unavailable",
 		"lists and orders come from MySQL, which does not answer now; ask again later");
@@ -263,7 +278,7 @@ answer_list(
 	json_t *json;
 	int result;
 
-	if (!page_begin(&page, list, request, reply))
+	if (!page_begin(&page, list, request, reply) || hb_degrade_no_lists(control, reply))
 		return;
 	page.items = json_array();
 	result = hb_read_begin(
@@ -272,7 +287,7 @@ answer_list(
 		result = hb_read_query(read, list->query, hb_partition_of(page.account),
 			&page.parameters, &row, list->row, &page, error);
 	if (result != 0) {
-		mysql_away(reply);
+		hb_mysql_away(reply);
 		json_decref(page.items);
 	} else {
 		json = json_pack("{s:s,s:o,s:o,s:I}", "status", "ok", "items", page.items, "next",
@@ -286,6 +301,13 @@ answer_list(
 void
 hb_list_orders(const struct hb_http_request *request, struct hb_http_reply *reply)
 {
+	uint64_t account;
+
+	if (strstr(request->query, "page")) { /* by number, not by cursor alone */
+		if (user_of(request, &account, reply))
+			hb_order_pages_of(request, reply, account);
+		return;
+	}
 	answer_list(&list_orders, request, reply);
 }
 
@@ -312,7 +334,7 @@ hb_list_packets_sent(const struct hb_http_request *request, struct hb_http_reply
 static int
 order_found(void *context, const void *row)
 {
-	*(json_t **)context = order_json(row);
+	*(json_t **)context = hb_order_row_json(row);
 	return 0;
 }
 
@@ -370,7 +392,7 @@ hb_order_get(const struct hb_http_request *request, struct hb_http_reply *reply,
 		order_answer(read, order, account, reply);
 	} else {
 		json_decref(order);
-		mysql_away(reply);
+		hb_mysql_away(reply);
 	}
 	hb_read_end(read);
 }
@@ -380,6 +402,6 @@ hb_list_order_get(const struct hb_http_request *request, struct hb_http_reply *r
 {
 	uint64_t account;
 
-	if (user_of(request, &account, reply))
+	if (user_of(request, &account, reply) && !hb_degrade_no_lists(request->context, reply))
 		hb_order_get(request, reply, account);
 }

@@ -22,6 +22,7 @@
 #include "base/paths.h"
 #include "controlplane/alarms.h"
 #include "controlplane/control.h"
+#include "controlplane/degrade.h"
 
 #define LOCK_PATH	      "socket/control/control.lock"
 #define ADMIN_CONNECTIONS_MAX 32
@@ -109,12 +110,14 @@ load_keys(struct hb_business_keys **keys, char error[256])
 	return hb_business_keys_load(keys, path, error);
 }
 
-/* On SIGHUP: keys that cannot be read change nothing. */
+/* On SIGHUP: what cannot be read changes nothing. */
 static void
 reload_keys(void)
 {
 	struct hb_business_keys *keys = NULL;
 	char error[256] = "";
+
+	hb_reload_options(&control, NULL, error);
 
 	if (load_keys(&keys, error) != 0) {
 		hb_log(HB_LOG_ERROR, "keys_not_reloaded", "error=\"%s\"", error);
@@ -124,6 +127,18 @@ reload_keys(void)
 	hb_signature_keys_swap(&control.signatures, keys);
 	if (hb_alarms_read_keys(control.alarms, error) != 0)
 		hb_log(HB_LOG_ERROR, "alarm_keys_not_reloaded", "error=\"%s\"", error);
+}
+
+/* Without them everything but the commands of operators works. */
+static void
+open_cases(void)
+{
+	char path[HB_PATH_MAX];
+	char error[256];
+
+	hb_path(path, config.node_directory, HB_PATH_CASES);
+	if (hb_cases_open(&control.cases, path, error) != 0)
+		hb_log(HB_LOG_ERROR, "cases_unavailable", "error=\"%s\"", error);
 }
 
 static int
@@ -148,9 +163,12 @@ start(char error[256])
 	if (result == 0)
 		result = hb_jobs_create(&control.jobs);
 	if (result == 0)
+		result = hb_degrade_create(&control.degrade, &control);
+	if (result == 0)
 		result = hb_engine_start(&control.engine, path);
 	if (result != 0)
 		return result;
+	open_cases();
 	hb_jobs_register_all(&control);
 	result = hb_jobs_start(control.jobs);
 	if (result == 0)
@@ -167,6 +185,8 @@ stop(void)
 	hb_alarms_stop(control.alarms);
 	hb_jobs_stop(control.jobs);
 	hb_engine_stop(control.engine);
+	hb_degrade_destroy(control.degrade);
+	hb_cases_close(control.cases);
 	hb_reads_destroy(control.reads);
 	hb_nonce_cache_destroy(control.signatures.nonces);
 	hb_signature_keys_swap(&control.signatures, NULL);

@@ -95,6 +95,9 @@ put_dataplane(FILE *out, const struct hb_engine_view *view)
 	put_one(out, "hongbao_storage_level", "gauge",
 		"0 ok, 1 no new packets, 2 no grabs, 3 control only", view->storage_level);
 	hb_metrics_put_counters(out, view);
+	put_one(out, "hongbao_degrade_level", "gauge",
+		"0 normal, 1 no lists, 2 no push either, 3 no new packets either",
+		view->degrade_level);
 	put_help(out, "hongbao_lcore_busy_seconds_total", "time an lcore had work", "counter");
 	for (uint32_t i = 0; i < view->lcore_count; i++)
 		fprintf(out, "hongbao_lcore_busy_seconds_total{lcore=\"%u\"} %llu.%09llu\n", i,

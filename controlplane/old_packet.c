@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "controlplane/degrade.h"
 #include "controlplane/json_fields.h"
 #include "shm/ids.h"
 #include "shm/order_number.h"
@@ -184,6 +185,8 @@ hb_old_packet_get(const struct hb_http_request *request, struct hb_http_reply *r
 		hb_http_error(reply, 401, "unauthorized", "the front did not verify a user");
 		return;
 	}
+	if (!viewer.trusted && hb_degrade_no_lists(request->context, reply))
+		return;
 	if (!hb_packet_id_parse(request->parameter[0], &packet)) {
 		hb_http_error(reply, 400, "bad_request",
 			"the packet id is not 16 hexadecimal digits in lower case");

@@ -213,7 +213,8 @@ static const struct hb_db_column claim_out[] = {
 	"left_fen, refunded_fen, share_count, left_count, created_ms, deadline_ms, order_no, "     \
 	"greeting, jseq FROM packet_NN "
 
-/* Business 21 is PACKET_GRAB, packet state 1 is OPEN: both are fixed for ever (shm/record.h). */
+/* Business 21 is PACKET_GRAB, 11 and 40 are WITHDRAWAL and REFUND, which have holds; packet state 1
+ * is OPEN: both are fixed for ever (shm/record.h). */
 static const struct query queries[HB_READ_QUERY_COUNT] = {
 	[HB_READ_POSITION] = {"SELECT seq, at_ns, (SELECT COUNT(*) FROM shard WHERE shard = "
 			      "CAST(SUBSTRING('_NN', 2) AS UNSIGNED)) FROM jpos",
@@ -222,6 +223,17 @@ static const struct query queries[HB_READ_QUERY_COUNT] = {
 		COUNT(orders_in), order_out, COUNT(order_out)},
 	[HB_READ_PACKETS_RECEIVED] = {ORDER_COLUMNS
 		"WHERE account = ? AND business = 21 " ORDER_PAGE,
+		orders_in, COUNT(orders_in), order_out, COUNT(order_out)},
+	/* The index has all that is sorted by, and is a fraction of the rows; those come last. */
+	[HB_READ_ALL_ORDERS] = {"SELECT o.order_no, o.account, o.business, o.state, o.amount_fen, "
+				"o.packet, o.peer, o.at_ms, o.jseq FROM (SELECT order_no, at_ms "
+				"FROM order_NN FORCE INDEX (account_at) "
+				"WHERE at_ms < ? OR (at_ms = ? AND order_no < ?) "
+				"ORDER BY at_ms DESC, order_no DESC LIMIT ?) k "
+				"JOIN order_NN o ON o.order_no = k.order_no "
+				"ORDER BY k.at_ms DESC, k.order_no DESC",
+		orders_in + 1, COUNT(orders_in) - 1, order_out, COUNT(order_out)},
+	[HB_READ_HOLDS] = {ORDER_COLUMNS "WHERE account = ? AND business IN (11, 40) " ORDER_PAGE,
 		orders_in, COUNT(orders_in), order_out, COUNT(order_out)},
 	[HB_READ_ORDER] = {ORDER_COLUMNS "WHERE order_no = ?", order_in, COUNT(order_in), order_out,
 		COUNT(order_out)},
@@ -400,8 +412,7 @@ prepared(struct hb_read *read, enum hb_read_query number, uint32_t shard,
 	if (!*kept) {
 		HB_ASSERT(strlen(query->sql) < sizeof(sql));
 		memcpy(sql, query->sql, strlen(query->sql) + 1);
-		place = strstr(sql, "_NN");
-		if (place) {
+		for (place = sql; (place = strstr(place, "_NN")) != NULL;) {
 			place[1] = (char)('0' + shard / 10);
 			place[2] = (char)('0' + shard % 10);
 		}

@@ -118,6 +118,8 @@ enum hb_read_query {
 	HB_READ_POSITION,	  /* of each stream, and whether the shard is there: reads.c */
 	HB_READ_ORDERS,		  /* account, before, before_order_no, limit: hb_order_row */
 	HB_READ_PACKETS_RECEIVED, /* the same, grabs only */
+	HB_READ_ALL_ORDERS,	  /* before, before_order_no, limit: hb_order_row of everybody */
+	HB_READ_HOLDS,		  /* the same, of holds only */
 	HB_READ_ORDER,		  /* order_no: hb_order_row */
 	HB_READ_STATEMENT,	  /* account, before, before_leg, limit: hb_flow_row */
 	HB_READ_PACKETS_SENT,	  /* account, before, before_packet, limit: hb_packet_row */

@@ -68,6 +68,8 @@ dataplane_json(const struct hb_engine_view *view)
 		storage_level_name(view->storage_level), "lcores", lcores_json(view), "counters",
 		counters_json(view));
 	HB_ASSERT(json);
+	json_object_set_new(
+		json, "degrade_level", json_string(hb_degrade_name(view->degrade_level)));
 	json_object_set_new(json, "clients",
 		json_integer((json_int_t)(view->counter[HB_COUNTER_CLIENTS_ATTACHED] -
 					  view->counter[HB_COUNTER_CLIENTS_DETACHED])));

@@ -20,12 +20,35 @@
 
 #define STOP_DRAIN_NS UINT64_C(2000000000) /* on STOP, wait this long for commits */
 
+/* What is off now. A level that has had its time ends here, also for those who read the segment. */
+static uint32_t
+degrade_level(struct hb_lcore *lcore)
+{
+	struct hb_node *node = lcore->shared->node;
+	uint64_t until_s = atomic_load_explicit(&node->degrade_until_s, memory_order_relaxed);
+
+	if (until_s != 0 && lcore->wall_s >= until_s) {
+		if (lcore->number == 0) {
+			hb_log(HB_LOG_INFO, "degrade_over", "level=%s",
+				hb_degrade_name(atomic_load(&node->degrade_level)));
+			atomic_store(&node->degrade_level, HB_DEGRADE_NORMAL);
+			atomic_store(&node->degrade_by, HB_DEGRADE_BY_MEASURE);
+			atomic_store(&node->degrade_until_s, 0);
+		}
+		return HB_DEGRADE_NORMAL;
+	}
+	return atomic_load_explicit(&node->degrade_level, memory_order_relaxed);
+}
+
 static void
 look_at_clocks(struct hb_lcore *lcore)
 {
 	struct hb_shared *shared = lcore->shared;
 	uint64_t wall_ns = hb_wall_ns();
 
+	if (atomic_load_explicit(&shared->live_generation, memory_order_relaxed) !=
+		atomic_load_explicit(&lcore->live_seen, memory_order_relaxed))
+		hb_lcore_live_update(lcore);
 	lcore->mono_ns = hb_mono_ns();
 	lcore->wall_s = wall_ns / 1000000000;
 	if (hb_ledger_clock_look(&lcore->clock, wall_ns, hb_boot_ns()) == HB_CLOCK_JUMPED) {
@@ -40,6 +63,7 @@ look_at_clocks(struct hb_lcore *lcore)
 	lcore->input.clock_stopped = hb_ledger_clock_stopped(&shared->clock);
 	lcore->input.storage_level =
 		atomic_load_explicit(&shared->journal->storage_level, memory_order_relaxed);
+	lcore->input.degrade_level = degrade_level(lcore);
 	if (lcore->number == 0) {
 		atomic_store_explicit(&shared->node->storage_level, lcore->input.storage_level,
 			memory_order_relaxed);

@@ -28,8 +28,8 @@
 
 /* What is decided before the main loop. */
 struct hb_dataplane_setup {
-	const struct hb_config *config;
-	uint8_t token_key[HB_TOKEN_KEY_BYTES];
+	struct hb_config *config; /* a reload changes what is live in it */
+	struct hb_token_keys token_keys;
 	uid_t front_uid;
 	uid_t control_uid;
 	uint32_t port_count; /* of hb_env_ports_open; 0: no frames over UDP */

@@ -231,7 +231,7 @@ token_take(
 	uint64_t bytes;
 
 	while (reply->count < HB_TOKENS_PER_REPLY_MAX && hb_token_asks_pop(&owned->asks, &ask))
-		hb_token_mint(&token[reply->count++], lcore->shared->engine.token_key,
+		hb_token_mint(&token[reply->count++], lcore->live.engine.token_keys.key[0],
 			hb_token_id_next(&owned->token_last_id, lcore->input.now_ns / 1000000),
 			&ask);
 	bytes = sizeof(*reply) + reply->count * sizeof(*token);
@@ -251,6 +251,27 @@ clock_confirm(
 	hb_ledger_clock_confirm(&lcore->shared->clock);
 	atomic_store_explicit(&lcore->shared->node->clock_stopped, 0, memory_order_relaxed);
 	lcore->input.clock_stopped = false;
+	reply_begin(lcore, frame, HB_STATUS_OK);
+	hb_reply_park(lcore, owned, slot, NULL, 0);
+}
+
+/* Read by every lcore at its next turn; by others in the node segment. */
+static void
+degrade(struct hb_lcore *lcore, struct hb_owned *owned, uint32_t slot, const struct hb_frame *frame)
+{
+	const struct hb_frame_degrade *wanted = (const void *)frame;
+	struct hb_node *node = lcore->shared->node;
+	uint32_t before = atomic_exchange(&node->degrade_level, wanted->level);
+
+	/* whoever sees the level without its end sees at worst no end for a turn */
+	atomic_store(&node->degrade_until_s, wanted->until_s);
+	atomic_store(&node->degrade_by, wanted->by);
+	lcore->input.degrade_level = wanted->level;
+	if (before != wanted->level)
+		hb_log(HB_LOG_WARN, "degrade", "level=%s before=%s by=%s until_s=%lu",
+			hb_degrade_name(wanted->level), hb_degrade_name(before),
+			wanted->by == HB_DEGRADE_BY_OPERATOR ? "operator" : "measure",
+			wanted->until_s);
 	reply_begin(lcore, frame, HB_STATUS_OK);
 	hb_reply_park(lcore, owned, slot, NULL, 0);
 }
@@ -317,6 +338,9 @@ hb_frame_handle(struct hb_lcore *lcore, uint32_t slot, const struct hb_frame *fr
 		return;
 	case HB_OP_CLOCK_CONFIRM:
 		clock_confirm(lcore, owned, slot, frame);
+		return;
+	case HB_OP_DEGRADE:
+		degrade(lcore, owned, slot, frame);
 		return;
 	case HB_OP_AUDIT:
 		audit_ask(lcore, owned, slot, frame);
@@ -399,7 +423,7 @@ hb_evict_turn(struct hb_lcore *lcore, struct hb_owned *owned)
 	if (lcore->mono_ns < owned->evict_due_ns || input->storage_level >= HB_STORAGE_CONTROL_ONLY)
 		return false;
 	owned->evict_due_ns = lcore->mono_ns + HB_EVICT_INTERVAL_NS;
-	input->retention_ms = lcore->shared->retention_ms;
+	input->retention_ms = lcore->live.retention_ms;
 	input->applied_sequence = atomic_load_explicit(
 		&lcore->shared->journal->applied[owned->partition->number], memory_order_relaxed);
 	for (uint32_t i = 0; i < HB_EVICTS_PER_TURN && has_room(owned); i++) {
@@ -424,7 +448,7 @@ hb_mark_turn(struct hb_lcore *lcore, struct hb_owned *owned)
 
 	if (lcore->mono_ns < owned->mark_due_ns)
 		return false;
-	owned->mark_due_ns = lcore->mono_ns + lcore->shared->mark_interval_ns;
+	owned->mark_due_ns = lcore->mono_ns + lcore->live.mark_interval_ns;
 	if (owned->partition->head->core_sequence == owned->mark_sequence || !has_room(owned))
 		return false;
 	hb_decide_mark(owned->partition, input_for(lcore, true), &decision);

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * The money token key: dataplane/key_file.h. The text is wiped; the key belongs to the caller.
+ * The money token keys: dataplane/key_file.h. The text is wiped; the keys belong to the caller.
  */
 #include "dataplane/key_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIGITS (2 * HB_TOKEN_KEY_BYTES)
+#define DIGITS	    (2 * HB_TOKEN_KEY_BYTES)
+#define UNTIL_S_MAX UINT64_C(100000000000)
 
 static int
 digit_value(char c)
@@ -26,28 +29,69 @@ digit_value(char c)
 	return -1;
 }
 
-/* @return 0 or -EINVAL */
-static int
-parse(const char *text, ssize_t length, uint8_t key[HB_TOKEN_KEY_BYTES])
+static bool
+take_key(const char *text, uint8_t key[HB_TOKEN_KEY_BYTES])
 {
-	if (length != DIGITS && !(length == DIGITS + 1 && text[DIGITS] == '\n'))
-		return -EINVAL;
 	for (uint32_t i = 0; i < HB_TOKEN_KEY_BYTES; i++) {
 		int high = digit_value(text[2 * i]);
-		int low = digit_value(text[2 * i + 1]);
+		int low = high < 0 ? -1 : digit_value(text[2 * i + 1]);
 
-		if (high < 0 || low < 0)
-			return -EINVAL;
+		if (low < 0)
+			return false;
 		key[i] = (uint8_t)(high << 4 | low);
 	}
+	return true;
+}
+
+/* One line: the key, and of all but the first until when it verifies. @return 0 or -EINVAL */
+static int
+take_line(struct hb_token_keys *keys, const char *line)
+{
+	const char *rest = line + DIGITS;
+	uint32_t i = keys->count;
+	uint64_t until_s = 0;
+	char *end;
+
+	if (i == HB_TOKEN_KEYS_MAX || !take_key(line, keys->key[i]))
+		return -EINVAL;
+	if (i == 0 && *rest != '\0')
+		return -EINVAL;
+	if (i > 0) {
+		if (rest[0] != ' ' || rest[1] < '0' || rest[1] > '9')
+			return -EINVAL;
+		until_s = strtoull(rest + 1, &end, 10);
+		if (*end != '\0' || until_s > UNTIL_S_MAX)
+			return -EINVAL;
+	}
+	keys->until_s[i] = until_s;
+	keys->count++;
 	return 0;
 }
 
 int
-hb_key_file_read(const char *path, uint8_t key[HB_TOKEN_KEY_BYTES], char error[256])
+hb_key_text_parse(struct hb_token_keys *keys, char *text)
 {
-	char text[DIGITS + 2];
+	memset(keys, 0, sizeof(*keys));
+	while (*text != '\0') {
+		char *end = strchr(text, '\n');
+
+		if (end != NULL)
+			*end = '\0';
+		if (take_line(keys, text) != 0)
+			return -EINVAL;
+		if (end == NULL)
+			break;
+		text = end + 1;
+	}
+	return keys->count > 0 ? 0 : -EINVAL;
+}
+
+int
+hb_key_file_read(const char *path, struct hb_token_keys *keys, char error[256])
+{
+	char text[HB_KEY_FILE_BYTES_MAX + 1] = "";
 	struct stat st;
+	ssize_t length;
 	int result;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
@@ -68,11 +112,16 @@ hb_key_file_read(const char *path, uint8_t key[HB_TOKEN_KEY_BYTES], char error[2
 			path, (unsigned)st.st_mode & 0777u);
 		goto out;
 	}
-	result = parse(text, read(fd, text, sizeof(text)), key);
+	length = read(fd, text, HB_KEY_FILE_BYTES_MAX);
+	result = length < 0 || length == HB_KEY_FILE_BYTES_MAX || strlen(text) != (size_t)length
+			 ? -EINVAL
+			 : hb_key_text_parse(keys, text);
 	if (result != 0)
 		snprintf(error, 256,
-			"the key file %.150s does not hold exactly %d hexadecimal digits", path,
-			DIGITS);
+			"the key file %.120s does not hold exactly %d hexadecimal digits, and "
+			"behind "
+			"them at most %d lines \"DIGITS SECOND\"",
+			path, DIGITS, HB_TOKEN_KEYS_MAX - 1);
 out:
 	explicit_bzero(text, sizeof(text));
 	close(fd);

@@ -43,8 +43,19 @@ owned_init(struct hb_owned *owned, const struct hb_lcore *lcore, struct hb_parti
 	/* Ids before this millisecond may have been given out by the process before. */
 	owned->token_last_id = now_ms << 14 | HB_TOKEN_COUNTER_MAX;
 	owned->mark_sequence = p->head->core_sequence;
-	owned->mark_due_ns = hb_mono_ns() + shared->mark_interval_ns;
+	owned->mark_due_ns = hb_mono_ns() + shared->live[0].mark_interval_ns;
 	return result;
+}
+
+void
+hb_lcore_live_update(struct hb_lcore *lcore)
+{
+	uint32_t generation =
+		atomic_load_explicit(&lcore->shared->live_generation, memory_order_acquire);
+
+	lcore->live = lcore->shared->live[generation & 1];
+	/* pairs with hb_dataplane's wait: nobody reads the older half any more */
+	atomic_store_explicit(&lcore->live_seen, generation, memory_order_release);
 }
 
 int
@@ -55,7 +66,8 @@ hb_lcore_init(struct hb_lcore *lcore, struct hb_shared *shared, uint32_t number,
 
 	lcore->shared = shared;
 	lcore->number = number;
-	lcore->input.config = &shared->engine;
+	hb_lcore_live_update(lcore);
+	lcore->input.config = &lcore->live.engine;
 	lcore->clients = calloc(shared->clients_max, sizeof(*lcore->clients));
 	lcore->active = calloc(shared->clients_max, sizeof(*lcore->active));
 	if (lcore->clients == NULL || lcore->active == NULL ||

@@ -111,19 +111,25 @@ struct hb_owned {
 	bool unpublished; /* records were written in this turn */
 };
 
+/* What a reload may change. Each lcore has a copy, so that no frame sees half of a change. */
+struct hb_live {
+	struct hb_engine_config engine;
+	uint64_t mark_interval_ns;
+	uint64_t retention_ms; /* of what is over */
+};
+
 /* Shared by all lcores of the process. */
 struct hb_shared {
-	struct hb_engine_config engine;
+	struct hb_live live[2];		  /* by the last bit of their generation */
+	_Atomic uint32_t live_generation; /* in force; the main thread fills in the other first */
 	struct hb_node *node;
 	struct hb_journal_rings *journal;
 	struct hb_ledger_clock_shared clock;
 	uint32_t lcore_count;
 	uint32_t clients_max;
 	uint32_t parked_max;
-	uint64_t mark_interval_ns;
-	uint64_t retention_ms; /* of what is over */
-	bool busy_idle;	       /* dataplane.idle = busy */
-	int persist_wake;      /* stays the same number when persist comes back */
+	bool busy_idle;	  /* dataplane.idle = busy */
+	int persist_wake; /* stays the same number when persist comes back */
 	int main_wake;
 	int lcore_wake[HB_LCORE_COUNT_MAX];
 	uint8_t lcore_of_partition[HB_PARTITION_COUNT];
@@ -144,8 +150,10 @@ struct hb_lcore {
 	struct hb_ledger_clock clock;
 	struct hb_seeds seeds;
 	struct hb_input input;
-	uint64_t wall_s;  /* of this turn, for the issue time of frames */
-	uint64_t mono_ns; /* of this turn */
+	struct hb_live live;
+	_Atomic uint32_t live_seen; /* generation of that copy; the main thread waits for it */
+	uint64_t wall_s;	    /* of this turn, for the issue time of frames */
+	uint64_t mono_ns;	    /* of this turn */
 	uint64_t idle_audit_ns;
 	uint32_t idle_audit_partition;
 	uint32_t wake_lcores; /* bit i: credits were handed to lcore i in this turn */
@@ -170,6 +178,9 @@ hb_count(struct hb_lcore *lcore, enum hb_counter counter, uint64_t n)
 int hb_lcore_init(struct hb_lcore *lcore, struct hb_shared *shared, uint32_t number,
 	struct hb_state *state, int journal_fd);
 void hb_lcore_free(struct hb_lcore *lcore);
+
+/** Copy what a reload changed (lcore.c). */
+void hb_lcore_live_update(struct hb_lcore *lcore);
 
 /* cycle.c: the duty cycle */
 

@@ -38,7 +38,7 @@ user_id(const char *option, const char *name, uid_t *uid, char error[256])
 }
 
 static int
-prepare(const struct hb_config *config, struct hb_dataplane_setup *setup, char error[256])
+prepare(struct hb_config *config, struct hb_dataplane_setup *setup, char error[256])
 {
 	char path[HB_PATH_MAX];
 	int result = user_id("user.front", config->user_front, &setup->front_uid, error);
@@ -49,7 +49,7 @@ prepare(const struct hb_config *config, struct hb_dataplane_setup *setup, char e
 		return result;
 	hb_path(path, config->node_directory, HB_PATH_KEY_TOKEN);
 	setup->config = config;
-	return hb_key_file_read(path, setup->token_key, error);
+	return hb_key_file_read(path, &setup->token_keys, error);
 }
 
 /* SIGTERM, SIGINT and SIGHUP are read from a descriptor; threads made later inherit the mask. */

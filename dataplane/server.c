@@ -17,11 +17,15 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/notify.h"
+#include "base/paths.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/env.h"
+#include "dataplane/key_file.h"
 
 #define EVENTS_MAX     64
 #define TICK_MS	       1000
+#define LIVE_TAKEN_NS  UINT64_C(3000000000) /* for all lcores to take what a reload changed */
+#define LIVE_LOOK_US   1000
 #define LCORE_STUCK_NS UINT64_C(10000000000) /* ten times its longest sleep */
 
 int
@@ -110,25 +114,34 @@ hb_dataplane_start_lcores(struct hb_dataplane *dp, char error[HB_DATAPLANE_ERROR
 	return result;
 }
 
+/* What the options and the key file say now. */
+static void
+fill_live(const struct hb_dataplane *dp, struct hb_live *live)
+{
+	const struct hb_config *config = dp->setup.config;
+
+	live->engine.token_keys = dp->setup.token_keys;
+	live->engine.packet_total_fen_max = config->packet_total_fen_max;
+	live->engine.packet_count_max = (uint32_t)config->packet_count_max;
+	live->engine.packet_lifetime_s_max = (uint32_t)config->packet_lifetime_s_max;
+	live->engine.order_version = (uint32_t)config->order_version;
+	live->engine.tokens_required = true;
+	live->mark_interval_ns = (uint64_t)config->dataplane_mark_interval_s * 1000000000;
+	live->retention_ms = (uint64_t)config->capacity_retention_s * 1000;
+}
+
 static void
 fill_shared(struct hb_dataplane *dp)
 {
 	const struct hb_config *config = dp->setup.config;
 	struct hb_shared *shared = dp->shared;
 
-	memcpy(shared->engine.token_key, dp->setup.token_key, sizeof(shared->engine.token_key));
-	shared->engine.packet_total_fen_max = config->packet_total_fen_max;
-	shared->engine.packet_count_max = (uint32_t)config->packet_count_max;
-	shared->engine.packet_lifetime_s_max = (uint32_t)config->packet_lifetime_s_max;
-	shared->engine.order_version = (uint32_t)config->order_version;
-	shared->engine.tokens_required = true;
+	fill_live(dp, &shared->live[0]);
 	hb_ledger_clock_shared_init(&shared->clock, (uint64_t)config->clock_step_ms_max * 1000000,
 		(uint64_t)config->clock_gap_s_max * 1000000000);
 	shared->lcore_count = (uint32_t)config->dataplane_lcores;
 	shared->clients_max = (uint32_t)config->dataplane_clients_max;
 	shared->parked_max = (uint32_t)config->dataplane_parked_max;
-	shared->mark_interval_ns = (uint64_t)config->dataplane_mark_interval_s * 1000000000;
-	shared->retention_ms = (uint64_t)config->capacity_retention_s * 1000;
 	shared->busy_idle = strcmp(config->dataplane_idle, "busy") == 0;
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
 		shared->lcore_of_partition[p] = (uint8_t)(p % shared->lcore_count);
@@ -225,8 +238,10 @@ close_all(struct hb_dataplane *dp)
 		return;
 	hb_attach_close(dp);
 	for (uint32_t i = 0; i < shared->lcore_count; i++) {
-		if (dp->lcores[i] != NULL)
+		if (dp->lcores[i] != NULL) {
 			hb_lcore_free(dp->lcores[i]);
+			explicit_bzero(&dp->lcores[i]->live, sizeof(dp->lcores[i]->live));
+		}
 		free(dp->lcores[i]);
 		for (uint32_t j = 0; j < shared->lcore_count; j++)
 			hb_spsc_free(&shared->credits[i][j]);
@@ -245,10 +260,93 @@ close_all(struct hb_dataplane *dp)
 		hb_state_close(dp->state);
 	hb_segment_close(&dp->journal_segment);
 	hb_segment_close(&dp->node_segment);
-	explicit_bzero(&shared->engine, sizeof(shared->engine));
+	explicit_bzero(shared->live, sizeof(shared->live));
 	free(dp->state);
 	free(dp->slots);
 	free(shared);
+}
+
+/* Have all lcores taken the generation in force? */
+static bool
+live_is_taken(const struct hb_dataplane *dp)
+{
+	uint32_t generation = atomic_load(&dp->shared->live_generation);
+
+	for (uint32_t i = 0; dp->running && i < dp->shared->lcore_count; i++)
+		if (atomic_load_explicit(&dp->lcores[i]->live_seen, memory_order_acquire) !=
+			generation)
+			return false;
+	return true;
+}
+
+/* Wake the lcores until all have taken it. @return false when one does not turn */
+static bool
+wait_live_taken(const struct hb_dataplane *dp)
+{
+	uint64_t until_ns = hb_mono_ns() + LIVE_TAKEN_NS;
+
+	while (!live_is_taken(dp)) {
+		if (hb_mono_ns() > until_ns)
+			return false;
+		for (uint32_t i = 0; i < dp->shared->lcore_count; i++)
+			eventfd_write(dp->shared->lcore_wake[i], 1);
+		usleep(LIVE_LOOK_US);
+	}
+	return true;
+}
+
+/* Put what is live in force at all lcores. @return false when one does not turn */
+static bool
+give_live(struct hb_dataplane *dp)
+{
+	struct hb_shared *shared = dp->shared;
+	uint32_t next = atomic_load(&shared->live_generation) + 1;
+
+	if (!wait_live_taken(dp)) {
+		hb_log(HB_LOG_ERROR, "live_not_taken", "effect=\"nothing is changed\"");
+		return false;
+	}
+	fill_live(dp, dp->running ? &shared->live[next & 1] : &shared->live[0]);
+	if (!dp->running)
+		return true;
+	atomic_store_explicit(&shared->live_generation, next, memory_order_release);
+	return wait_live_taken(dp);
+}
+
+/* Options that are live and all keys; what cannot be read changes nothing. */
+static void
+reload(struct hb_dataplane *dp)
+{
+	struct hb_node *node = dp->shared->node;
+	struct hb_token_keys keys;
+	char path[HB_PATH_MAX];
+	char error[256];
+	bool good = true;
+
+	if (dp->port != NULL && hb_port_reload(dp->port, error) != 0) {
+		good = false;
+		hb_log(HB_LOG_ERROR, "front_keys_not_read",
+			"error=\"%s\" effect=\"the old keys go on\"", error);
+	}
+	hb_path(path, dp->setup.config->node_directory, HB_PATH_KEY_TOKEN);
+	if (hb_key_file_read(path, &keys, error) == 0) {
+		dp->setup.token_keys = keys;
+	} else {
+		good = false;
+		hb_log(HB_LOG_ERROR, "token_keys_not_read",
+			"error=\"%s\" effect=\"the old keys go on\"", error);
+	}
+	explicit_bzero(&keys, sizeof(keys));
+	if (hb_config_reload(dp->setup.config, HB_CONFIG_OF_DATAPLANE, error) != 0) {
+		good = false;
+		hb_log(HB_LOG_ERROR, "options_not_read",
+			"error=\"%s\" effect=\"the old options go on\"", error);
+	}
+	good &= give_live(dp);
+	hb_log(HB_LOG_INFO, "reloaded", "complete=%d token_keys=%u", good,
+		dp->setup.token_keys.count);
+	/* whoever asked for it waits for one of these */
+	atomic_fetch_add(good ? &node->reloads : &node->reload_failures, 1);
 }
 
 /* @return false when it is time to end */
@@ -256,15 +354,12 @@ static bool
 take_signal(struct hb_dataplane *dp)
 {
 	struct signalfd_siginfo information;
-	char error[256];
 
 	if (read(dp->setup.stop_fd, &information, sizeof(information)) !=
 			(ssize_t)sizeof(information) ||
 		information.ssi_signo != SIGHUP)
 		return false;
-	if (dp->port != NULL && hb_port_reload(dp->port, error) != 0)
-		hb_log(HB_LOG_ERROR, "front_keys_not_read",
-			"error=\"%s\" effect=\"the old keys go on\"", error);
+	reload(dp);
 	return true;
 }
 

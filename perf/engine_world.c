@@ -113,7 +113,8 @@ hb_world_open(struct hb_world *world, const struct hb_capacity *capacity, uint64
 
 	memset(world, 0, sizeof(*world));
 	world->random = 1;
-	memcpy(world->config.token_key, "a key of benches", HB_TOKEN_KEY_BYTES);
+	world->config.token_keys.count = 1;
+	memcpy(world->config.token_keys.key[0], "a key of benches", HB_TOKEN_KEY_BYTES);
 	world->config.packet_total_fen_max = HB_PACKET_TOTAL_FEN_MAX;
 	world->config.packet_count_max = PACKET_COUNT_MAX;
 	world->config.packet_lifetime_s_max = PACKET_LIFETIME_S;
@@ -288,7 +289,7 @@ hb_world_send(struct hb_world *world, uint64_t sender, int64_t total_fen, uint32
 void
 hb_world_token(const struct hb_world *world, struct hb_frame *frame, uint64_t token_id)
 {
-	const uint8_t *key = world->config.token_key;
+	const uint8_t *key = world->config.token_keys.key[0];
 
 	frame->token_id = token_id;
 	frame->token_expiry_s = (uint32_t)((token_id >> 14) / 1000) + HB_TOKEN_LIFETIME_S;

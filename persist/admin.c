@@ -135,6 +135,9 @@ status(struct hb_persist *persist)
 		answer, "snapshots_made", number(atomic_load(&persist->snapshots_made)));
 	json_object_set_new(
 		answer, "snapshots_failed", number(atomic_load(&persist->snapshots_failed)));
+	json_object_set_new(answer, "reloads", number(atomic_load(&persist->reloads)));
+	json_object_set_new(
+		answer, "reload_failures", number(atomic_load(&persist->reload_failures)));
 	json_object_set_new(
 		answer, "active_segment", number(atomic_load(&journal->active_segment)));
 	json_object_set_new(answer, "appliers", hb_admin_appliers(persist));

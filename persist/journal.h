@@ -79,7 +79,7 @@ struct hb_journal {
 	uint64_t segment_bytes_new; /* of segments to be made */
 	uint32_t ready_target;
 	uint64_t volume_bytes; /* 0: the file system's */
-	uint32_t keep_days;
+	_Atomic uint32_t keep_days;
 	bool direct_io_off; /* the file system has no O_DIRECT */
 
 	pthread_mutex_t superblock_lock;

@@ -297,11 +297,29 @@ open_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGHUP);
 	/* before any thread exists, so that all inherit it */
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
 		return -1;
 	signal(SIGPIPE, SIG_IGN);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Options that are live; a file that cannot be read changes nothing. */
+static void
+reload(void)
+{
+	char error[256];
+
+	if (hb_config_reload(&persist.config, HB_CONFIG_OF_PERSIST, error) != 0) {
+		hb_log(HB_LOG_ERROR, "options_not_read",
+			"error=\"%s\" effect=\"the old options go on\"", error);
+		atomic_fetch_add(&persist.reload_failures, 1);
+		return;
+	}
+	atomic_store(&persist.journal.keep_days, (uint32_t)persist.config.journal_keep_days);
+	hb_log(HB_LOG_INFO, "reloaded", "complete=1");
+	atomic_fetch_add(&persist.reloads, 1);
 }
 
 /* @return true when the process shall end */
@@ -314,6 +332,8 @@ read_signals(int fd, struct snapshot_job *job)
 	while (read(fd, &information, sizeof(information)) == (ssize_t)sizeof(information)) {
 		if (information.ssi_signo == SIGCHLD)
 			snapshot_reap(job);
+		else if (information.ssi_signo == SIGHUP)
+			reload();
 		else
 			end = true;
 	}

@@ -23,7 +23,9 @@
 #include "persist/session.h"
 
 struct hb_persist {
-	struct hb_config config;
+	struct hb_config config;  /* what is live in it changes, by the main thread alone */
+	_Atomic uint32_t reloads; /* that were complete */
+	_Atomic uint32_t reload_failures;
 	char journal_directory[HB_PATH_MAX];
 	struct hb_journal journal;
 	struct hb_applier_source applier_source;

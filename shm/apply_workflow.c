@@ -112,6 +112,7 @@ hold_end(struct hb_partition *p, struct hb_hold *hold, const struct hb_record_ho
 	HB_ASSERT(order != NULL);
 	p->head->state_hash -= hbi_hold_hash(hold) + hbi_order_hash(order);
 	hold->state = (uint8_t)state;
+	hold->exit_content = hbi_exit_content(r->fee_fen, r->reason);
 	hold->ended_ms = r->head.time_ns / 1000000;
 	hold->final_sequence = r->head.core_sequence;
 	hbi_order_step(order, r->state_after, &r->head);

@@ -24,6 +24,7 @@ hbi_decide_balance(
 	}
 	reply = hbi_reply(decision, frame, HB_STATUS_OK);
 	reply->id = account->id;
+	reply->flags = account->barred ? HB_REPLY_BARRED : 0;
 	reply->amount_fen = account->available_fen;
 	reply->other_fen = account->frozen_fen;
 }

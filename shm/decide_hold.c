@@ -196,6 +196,21 @@ exit_record(const struct hb_partition *p, const struct hb_hold *hold, const stru
 	hbi_record_end(decision, r, type, sizeof(*r));
 }
 
+/* The same exit again is answered again; one that the deadline made first is as good as asked for.
+ */
+static enum hb_status
+ended_check(const struct hb_hold *hold, const struct hb_frame_hold_exit *f)
+{
+	bool posted = f->head.operation == HB_OP_POST;
+
+	if (hold->state != (posted ? HB_HOLD_POSTED : HB_HOLD_VOIDED))
+		return HB_STATUS_HOLD_STATE;
+	if (hold->exit_content != 0 &&
+		hold->exit_content != hbi_exit_content(f->fee_fen, f->reason))
+		return HB_STATUS_CONFLICT;
+	return HB_STATUS_OK;
+}
+
 static enum hb_status
 exit_check(const struct hb_hold *hold, const struct hb_order *order,
 	const struct hb_frame_hold_exit *f, const struct hb_input *input)
@@ -206,9 +221,7 @@ exit_check(const struct hb_hold *hold, const struct hb_order *order,
 	if (hold->amount_fen != f->amount_fen)
 		return HB_STATUS_AMOUNT_MISMATCH;
 	if (hold->state != HB_HOLD_OPEN)
-		return hold->state == (posted ? HB_HOLD_POSTED : HB_HOLD_VOIDED)
-			       ? HB_STATUS_OK
-			       : HB_STATUS_HOLD_STATE;
+		return ended_check(hold, f);
 	if (status != HB_STATUS_OK)
 		return status;
 	if (f->fee_fen < 0 || f->fee_fen > f->amount_fen || f->reason == 0)

@@ -127,6 +127,8 @@ send_check(const struct hb_partition *p, const struct hb_frame *frame,
 	status = hbi_node_check(input, HB_STORAGE_NO_PACKETS);
 	if (status != HB_STATUS_OK)
 		return status;
+	if (input->degrade_level >= HB_DEGRADE_NO_NEW_PACKETS)
+		return HB_STATUS_DEGRADED;
 	if (!send_within_limits(s, input->config))
 		return HB_STATUS_LIMIT;
 	status = hbi_token_check(p, frame, input, use);

@@ -7,11 +7,25 @@
 #include "shm/decide_internal.h"
 #include "shm/token.h"
 
+/* The key whose MAC the frame carries, or NULL. */
+static const uint8_t *
+key_of(const struct hb_token_keys *keys, const struct hb_frame *frame, uint64_t now_s)
+{
+	for (uint32_t i = 0; i < keys->count; i++) {
+		if (i > 0 && now_s > keys->until_s[i])
+			continue;
+		if (hb_token_mac(keys->key[i], frame->token_id, frame->user, frame->target,
+			    frame->token_expiry_s, frame->operation) == frame->token_mac)
+			return keys->key[i];
+	}
+	return NULL;
+}
+
 enum hb_status
 hbi_token_check(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_token_use *use)
 {
-	uint64_t mac;
+	const uint8_t *key;
 
 	memset(use, 0, sizeof(*use));
 	if (frame->token_id == 0) {
@@ -19,9 +33,8 @@ hbi_token_check(const struct hb_partition *p, const struct hb_frame *frame,
 			return HB_STATUS_OK;
 		return HB_STATUS_TOKEN_INVALID;
 	}
-	mac = hb_token_mac(input->config->token_key, frame->token_id, frame->user, frame->target,
-		frame->token_expiry_s, frame->operation);
-	if (mac != frame->token_mac)
+	key = key_of(&input->config->token_keys, frame, hbi_now_ms(p, input) / 1000);
+	if (key == NULL)
 		return HB_STATUS_TOKEN_INVALID;
 	if (frame->token_expiry_s < hbi_now_ms(p, input) / 1000)
 		return HB_STATUS_TOKEN_EXPIRED;
@@ -29,7 +42,7 @@ hbi_token_check(const struct hb_partition *p, const struct hb_frame *frame,
 	use->sequence = frame->sequence;
 	use->expiry_s = frame->token_expiry_s;
 	return hbi_window_check(p, frame->token_id, frame->user, frame->sequence,
-		hb_token_initial_sequence(input->config->token_key, frame->token_id, frame->user));
+		hb_token_initial_sequence(key, frame->token_id, frame->user));
 }
 
 static bool
@@ -111,8 +124,8 @@ hbi_decide_token_issue(const struct hb_partition *p, const struct hb_frame *fram
 	token->target = frame->target;
 	token->expiry_s = (uint32_t)(hb_stamp_ms(input->token_id) / 1000) + HB_TOKEN_LIFETIME_S;
 	token->for_operation = f->for_operation;
-	token->sequence =
-		hb_token_initial_sequence(input->config->token_key, token->token_id, token->user);
-	token->token_mac = hb_token_mac(input->config->token_key, token->token_id, token->user,
-		token->target, token->expiry_s, token->for_operation);
+	token->sequence = hb_token_initial_sequence(
+		input->config->token_keys.key[0], token->token_id, token->user);
+	token->token_mac = hb_token_mac(input->config->token_keys.key[0], token->token_id,
+		token->user, token->target, token->expiry_s, token->for_operation);
 }

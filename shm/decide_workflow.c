@@ -178,6 +178,16 @@ load_record(const struct hb_partition *p, const struct hb_frame_order_load *f,
 	hbi_record_end(decision, r, HB_RECORD_ORDER_LOAD, sizeof(*r));
 }
 
+/* An order in memory stays as it is: only a load that says the same is answered with it. */
+static bool
+is_as_loaded(const struct hb_order *order, const struct hb_frame_order_load *f)
+{
+	return order->account == f->head.target && order->amount_fen == f->amount_fen &&
+	       order->settled_fen == f->settled_fen && order->refunded_fen == f->refunded_fen &&
+	       order->hold_id == f->hold_id && order->business == f->business &&
+	       order->channel == f->channel && order->state == f->state;
+}
+
 void
 hbi_decide_order_load(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_decision *decision)
@@ -190,7 +200,7 @@ hbi_decide_order_load(const struct hb_partition *p, const struct hb_frame *frame
 	if (order == NULL)
 		status = load_check(p, f, input);
 	else
-		status = order->account == frame->target ? HB_STATUS_OK : HB_STATUS_CONFLICT;
+		status = is_as_loaded(order, f) ? HB_STATUS_OK : HB_STATUS_CONFLICT;
 	reply = hbi_reply(decision, frame, status);
 	reply->id = frame->target;
 	reply->order_stamp = f->order_stamp;

@@ -19,7 +19,7 @@
 #include "shm/token.h"
 
 struct hb_engine_config {
-	uint8_t token_key[HB_TOKEN_KEY_BYTES];
+	struct hb_token_keys token_keys;
 	int64_t packet_total_fen_max;
 	uint32_t packet_count_max;
 	uint32_t packet_lifetime_s_max;
@@ -35,6 +35,7 @@ struct hb_input {
 	uint8_t seed[32];	/* fresh random bytes; used by PACKET_CREATE */
 	uint64_t token_id;	/* a fresh token id for TOKEN_ISSUE, see hb_token_id_next */
 	uint32_t storage_level; /* enum hb_storage_level */
+	uint32_t degrade_level; /* enum hb_degrade_level */
 	bool clock_stopped;
 	bool trusted;	       /* the frame came through a ring of control: no money token needed */
 	uint64_t retention_ms; /* how long what is over stays in memory; EVICT */
@@ -60,7 +61,8 @@ struct hb_credit {
  * Decide a frame that passed hb_frame_check and the ring's operation mask.
  * Records come out sealed, with the partition's ring, next core sequences and ledger time.
  * The reply's head is complete but for as_of_seq. Operations that need the dataplane itself
- * (TOKEN_ASK, TOKEN_TAKE, AUDIT, CLOCK_CONFIRM) are not decided here and get FRAME_INVALID.
+ * (TOKEN_ASK, TOKEN_TAKE, AUDIT, CLOCK_CONFIRM, DEGRADE) are not decided here and get
+ * FRAME_INVALID.
  */
 void hb_decide(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_decision *decision);

@@ -8,6 +8,7 @@
 
 #include "base/utf8.h"
 #include "shm/ids.h"
+#include "shm/node.h"
 
 const char *
 hb_status_name(uint16_t status)
@@ -78,6 +79,7 @@ static const uint16_t frame_length[HB_OP_COUNT] = {
 	[HB_OP_ORDER_UPDATE] = sizeof(struct hb_frame_order_update),
 	[HB_OP_ORDER_LOAD] = sizeof(struct hb_frame_order_load),
 	[HB_OP_ADJUST] = sizeof(struct hb_frame_adjust),
+	[HB_OP_DEGRADE] = sizeof(struct hb_frame_degrade),
 };
 
 static bool
@@ -184,6 +186,12 @@ body_fits(const struct hb_frame *frame)
 
 		return all_zero(f->reserved, sizeof(f->reserved));
 	}
+	case HB_OP_DEGRADE: {
+		const struct hb_frame_degrade *f = (const void *)frame;
+
+		return f->level < HB_DEGRADE_COUNT && f->by <= HB_DEGRADE_BY_OPERATOR &&
+		       all_zero(f->reserved, sizeof(f->reserved));
+	}
 	default:
 		return workflow_body_fits(frame);
 	}
@@ -215,6 +223,7 @@ target_fits(const struct hb_frame *frame)
 	case HB_OP_MARK:
 	case HB_OP_CLOCK_CONFIRM:
 	case HB_OP_AUDIT:
+	case HB_OP_DEGRADE:
 		return kind == HB_ID_SYSTEM_ACCOUNT;
 	default:
 		return hb_is_user_account(frame->target);

@@ -44,7 +44,8 @@ enum hb_operation {
 	HB_OP_MARK = 32,
 	HB_OP_CLOCK_CONFIRM = 33,
 	HB_OP_AUDIT = 34,
-	HB_OP_COUNT = 35, /* not an operation */
+	HB_OP_DEGRADE = 36, /* 35 is free */
+	HB_OP_COUNT = 37,   /* not an operation */
 };
 
 /* Operation masks, one bit per operation. */
@@ -63,7 +64,8 @@ enum hb_operation {
 		HB_OP_BIT(HB_OP_ACCOUNT_OPEN) | HB_OP_BIT(HB_OP_ORDER_OPEN) |                      \
 		HB_OP_BIT(HB_OP_CREDIT) | HB_OP_BIT(HB_OP_ORDER_QUERY) |                           \
 		HB_OP_BIT(HB_OP_PACKET_EXPIRE) | HB_OP_BIT(HB_OP_MARK) |                           \
-		HB_OP_BIT(HB_OP_CLOCK_CONFIRM) | HB_OP_BIT(HB_OP_AUDIT) | HB_OPS_WORKFLOW)
+		HB_OP_BIT(HB_OP_CLOCK_CONFIRM) | HB_OP_BIT(HB_OP_AUDIT) |                          \
+		HB_OP_BIT(HB_OP_DEGRADE) | HB_OPS_WORKFLOW)
 
 /* Business outcome of a frame. Numbers and names are part of the contract: never renumbered. */
 #define HB_STATUS_TABLE(X)                                                                         \
@@ -113,7 +115,9 @@ enum hb_operation {
 	X(43, SAME_PERSON, "same_person", 403,                                                     \
 		"an adjustment needs a maker and another person as checker")                       \
 	X(44, UNAUTHORIZED, "unauthorized", 401,                                                   \
-		"log in: the user token is missing, expired or not valid")
+		"log in: the user token is missing, expired or not valid")                         \
+	X(50, DEGRADED, "degraded", 503,                                                           \
+		"switched off for a while, so that grabs go on; ask again later")
 
 enum hb_status {
 #define HB_STATUS_ENUM(number, name, text, http, advice) HB_STATUS_##name = number,
@@ -282,6 +286,16 @@ struct hb_frame_adjust {
 };
 _Static_assert(sizeof(struct hb_frame_adjust) == 128, "ADJUST frame");
 
+/* DEGRADE: what is off from now on; target = any system account. 128 bytes. */
+struct hb_frame_degrade {
+	struct hb_frame head;
+	uint32_t level;	  /* enum hb_degrade_level */
+	uint32_t by;	  /* enum hb_degrade_by */
+	uint64_t until_s; /* Unix seconds; 0: until changed */
+	uint8_t reserved[48];
+};
+_Static_assert(sizeof(struct hb_frame_degrade) == 128, "DEGRADE frame");
+
 /*
  * TOKEN_TAKE, MARK, CLOCK_CONFIRM, AUDIT, PACKET_EXPIRE, HOLD_QUERY have no body. For TOKEN_TAKE,
  * MARK, CLOCK_CONFIRM and AUDIT the target is any id of the partition: hb_system_account(x,
@@ -290,6 +304,7 @@ _Static_assert(sizeof(struct hb_frame_adjust) == 128, "ADJUST frame");
 
 #define HB_REPLY_ALREADY 0x0001 /* the outcome was decided by an earlier request */
 #define HB_REPLY_MORE	 0x0002 /* there is more to read after this */
+#define HB_REPLY_BARRED	 0x0004 /* BALANCE: debits of the account are barred */
 
 struct hb_reply {
 	uint8_t version;

@@ -112,3 +112,11 @@ hbi_hold_hash(const struct hb_hold *hold)
 	return hb_mix64(hold->id ^ hb_mix64((uint64_t)hold->amount_fen ^ hold->account << 8 ^
 					    (uint64_t)hold->state << 56));
 }
+
+uint16_t
+hbi_exit_content(int64_t fee_fen, uint32_t reason)
+{
+	if (reason == 0)
+		return 0;
+	return (uint16_t)(1 + hb_mix64((uint64_t)fee_fen ^ hb_mix64(reason)) % UINT16_MAX);
+}

@@ -76,3 +76,26 @@ hb_counter_label_read(const struct hb_node *node, uint32_t counter, struct hb_co
 	label->unit[sizeof(label->unit) - 1] = '\0';
 	return label->key[0] != '\0';
 }
+
+static const char *const degrade_names[HB_DEGRADE_COUNT] = {
+	[HB_DEGRADE_NORMAL] = "normal",
+	[HB_DEGRADE_NO_LISTS] = "no-lists",
+	[HB_DEGRADE_NO_PUSH] = "no-push",
+	[HB_DEGRADE_NO_NEW_PACKETS] = "no-new-packets",
+};
+
+const char *
+hb_degrade_name(uint32_t level)
+{
+	return level < HB_DEGRADE_COUNT ? degrade_names[level] : "unknown";
+}
+
+uint32_t
+hb_degrade_find(const char *name)
+{
+	uint32_t level = 0;
+
+	while (level < HB_DEGRADE_COUNT && strcmp(name, degrade_names[level]) != 0)
+		level++;
+	return level;
+}

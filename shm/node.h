@@ -129,7 +129,12 @@ struct hb_node {
 	_Atomic uint32_t clock_stopped; /* money operations wait for an operator */
 	_Atomic uint32_t storage_level; /* enum hb_storage_level */
 	uint8_t lcore_of_partition[HB_PARTITION_COUNT];
-	uint8_t reserved[80];
+	_Atomic uint32_t degrade_level;	  /* enum hb_degrade_level: what is off now */
+	_Atomic uint32_t degrade_by;	  /* enum hb_degrade_by */
+	_Atomic uint64_t degrade_until_s; /* Unix seconds; 0: until changed */
+	_Atomic uint32_t reloads;	  /* of keys and options that were complete */
+	_Atomic uint32_t reload_failures;
+	uint8_t reserved[56];
 	struct hb_counter_label label[HB_COUNTER_SLOTS];
 	_Alignas(128) _Atomic uint64_t value[HB_COUNTER_COLUMNS][HB_COUNTER_SLOTS];
 };
@@ -141,6 +146,30 @@ enum hb_storage_level {
 	HB_STORAGE_NO_GRABS = 2,
 	HB_STORAGE_CONTROL_ONLY = 3,
 };
+
+/*
+ * What is off to keep the rest alive, each level with all before it. Control decides
+ * (HB_OP_DEGRADE); the dataplane publishes it here, and itself refuses what makes packets. Whoever
+ * serves lists or pushes reads degrade_level before each answer and each event: relaxed is enough,
+ * a level is late by a turn anyway. Grabs, balances and transfers are never off.
+ */
+enum hb_degrade_level {
+	HB_DEGRADE_NORMAL = 0,
+	HB_DEGRADE_NO_LISTS = 1,
+	HB_DEGRADE_NO_PUSH = 2,
+	HB_DEGRADE_NO_NEW_PACKETS = 3,
+	HB_DEGRADE_COUNT = 4, /* not a level */
+};
+
+enum hb_degrade_by {
+	HB_DEGRADE_BY_MEASURE = 0,  /* storage, lag, overload */
+	HB_DEGRADE_BY_OPERATOR = 1, /* hbctl degrade */
+};
+
+/** "normal", "no-lists", "no-push", "no-new-packets"; "unknown" for other numbers. */
+const char *hb_degrade_name(uint32_t level);
+/** The level of a name, or HB_DEGRADE_COUNT. */
+uint32_t hb_degrade_find(const char *name);
 
 /** Fill in counter_count and the labels; called once by the dataplane before the segment is ready.
  */

@@ -153,7 +153,7 @@ struct hb_hold {
 	uint32_t day;		 /* Beijing yyyymmdd that counts it */
 	uint8_t reason;		 /* enum hb_hold_reason */
 	uint8_t state;		 /* enum hb_hold_state */
-	uint8_t reserved[2];
+	uint16_t exit_content;	 /* hbi_exit_content, 0 = not known */
 };
 _Static_assert(sizeof(struct hb_hold) == 64, "hold");
 

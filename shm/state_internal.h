@@ -131,5 +131,10 @@ int hbi_day_index(uint32_t reason);
 void hbi_day_add(struct hb_partition *p, struct hb_account *account, const struct hb_hold *hold,
 	int64_t sign);
 uint64_t hbi_hold_hash(const struct hb_hold *hold);
+/**
+ * What a POST or VOID says besides the amount, in 16 bits: tells the same command again from
+ * another one. 0 for reason 0, the deadline's.
+ */
+uint16_t hbi_exit_content(int64_t fee_fen, uint32_t reason);
 
 #endif

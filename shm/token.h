@@ -24,12 +24,21 @@
 
 #define HB_TOKEN_KEY_BYTES 16
 #define HB_TOKEN_TEXT_MAX  96
+#define HB_TOKEN_KEYS_MAX  4 /* that verify at the same time: one signs, the others end */
 
 struct hb_token {
 	uint64_t id;
 	uint64_t mac;
 	uint32_t expiry_s;
 	uint8_t operation; /* enum hb_operation: GRAB, PACKET_CREATE, TRANSFER */
+};
+
+/* The first key signs. The others verify the tokens they signed, each until none is left. */
+struct hb_token_keys {
+	uint8_t key[HB_TOKEN_KEYS_MAX][HB_TOKEN_KEY_BYTES];
+	uint64_t until_s[HB_TOKEN_KEYS_MAX]; /* Unix seconds; of the first unused */
+	uint32_t count;
+	uint32_t reserved;
 };
 
 uint64_t hb_token_mac(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user,

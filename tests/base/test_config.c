@@ -228,6 +228,93 @@ arguments_may_stand_before_and_after_a_verb(void **state)
 	assert_string_equal(argv[first + 1], "last");
 }
 
+/* The options that differ, as "key=now" with a mark of who takes them. */
+static void
+note_change(void *context, const char *key, const char *before, const char *after)
+{
+	char *text = context;
+
+	assert_string_not_equal(before, after);
+	snprintf(text + strlen(text), 256 - strlen(text), "%s=%s/%x ", key, after,
+		hb_config_live_of(key));
+}
+
+static void
+live_options_are_taken_over_by_their_processes_and_no_other(void **state)
+{
+	struct hb_config running, fresh;
+	char text[256] = "", error[256];
+
+	(void)state;
+	assert_int_equal(load(&running, "", error), 0);
+	assert_int_equal(load(&fresh,
+				 "packet: { count_max = 9; }; capacity: { accounts = 2048; };"
+				 "alarm: { lag_ms = 500; };",
+				 error),
+		0);
+	hb_config_compare(&running, &fresh, note_change, text);
+	assert_string_equal(
+		text, "capacity.accounts=2048/0 packet.count_max=9/1 alarm.lag_ms=500/4 ");
+	hb_config_take_live(&running, &fresh, HB_CONFIG_OF_DATAPLANE);
+	assert_int_equal(running.packet_count_max, 9);
+	assert_int_equal(running.alarm_lag_ms, 60000);
+	assert_int_equal(running.capacity_accounts, 524288);
+	hb_config_take_live(&running, &fresh, HB_CONFIG_OF_CONTROL);
+	assert_int_equal(running.alarm_lag_ms, 500);
+	assert_int_equal(running.capacity_accounts, 524288);
+}
+
+static void
+every_live_key_is_an_option(void **state)
+{
+	static const char *const live[] = {
+#define LIVE_KEY(key, processes) key,
+		HB_CONFIG_LIVE_TABLE(LIVE_KEY)
+#undef LIVE_KEY
+	};
+	static const char *const options[] = {
+#define INT_KEY(field, key, value, min, max, help) key,
+#define TEXT_KEY(field, key, value, help)	   key,
+		HB_CONFIG_TABLE(INT_KEY, TEXT_KEY)
+#undef INT_KEY
+#undef TEXT_KEY
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(live) / sizeof(live[0]); i++) {
+		size_t j = 0;
+
+		while (j < sizeof(options) / sizeof(options[0]) && strcmp(options[j], live[i]) != 0)
+			j++;
+		assert_true(j < sizeof(options) / sizeof(options[0]));
+		assert_true(hb_config_live_of(live[i]) != 0);
+	}
+	assert_int_equal(hb_config_live_of("node.number"), 0);
+}
+
+static void
+a_webhook_leaves_the_machine_only_by_https(void **state)
+{
+	static const char *const good[] = {"", "https://alarm.example.com/x?y=1", "https://[::1]/",
+		"http://127.0.0.1:8000/a", "http://[::1]:9/", "http://localhost/"};
+	static const char *const bad[] = {"http://alarm.example.com/", "ftp://127.0.0.1/",
+		"http://127.0.0.1.example.com/", "https://", "http://localhost@example.com/",
+		"127.0.0.1:80"};
+	struct hb_config config;
+	char assignment[128], error[256];
+
+	(void)state;
+	hb_config_defaults(&config);
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		snprintf(assignment, sizeof(assignment), "alarm.webhook=%s", good[i]);
+		assert_int_equal(hb_config_set(&config, assignment, error), 0);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(assignment, sizeof(assignment), "alarm.webhook=%s", bad[i]);
+		assert_int_equal(hb_config_set(&config, assignment, error), -EINVAL);
+	}
+}
+
 int
 main(void)
 {
@@ -242,6 +329,9 @@ main(void)
 		cmocka_unit_test(the_environment_outranks_the_file_and_o_outranks_both),
 		cmocka_unit_test(a_wrong_o_is_refused_and_changes_nothing),
 		cmocka_unit_test(what_is_printed_reads_back_as_the_same_configuration),
+		cmocka_unit_test(live_options_are_taken_over_by_their_processes_and_no_other),
+		cmocka_unit_test(every_live_key_is_an_option),
+		cmocka_unit_test(a_webhook_leaves_the_machine_only_by_https),
 		cmocka_unit_test(arguments_may_stand_before_and_after_a_verb),
 	};
 

@@ -44,6 +44,7 @@ struct engine_owner {
 	_Atomic bool hang_up;
 	_Atomic bool silent;
 	_Atomic uint32_t busy;
+	_Atomic uint64_t pass_ms; /* before the next frame */
 	_Atomic uint64_t frames;
 };
 
@@ -179,6 +180,7 @@ decide(struct engine_owner *owner, struct hb_frame *frame, struct hb_reply *repl
 		take_tokens(owner, frame, reply);
 		return;
 	}
+	world_advance_ms(&owner->world, atomic_exchange(&owner->pass_ms, 0));
 	status = world_ask(&owner->world, frame);
 	world_deliver(&owner->world);
 	if (status == HB_STATUS_FRAME_INVALID || owner->world.reply.head.length < sizeof(*reply))
@@ -340,6 +342,12 @@ void
 engine_owner_busy(struct engine_owner *owner, uint32_t frames)
 {
 	atomic_store(&owner->busy, frames);
+}
+
+void
+engine_owner_pass_ms(struct engine_owner *owner, uint64_t ms)
+{
+	atomic_fetch_add(&owner->pass_ms, ms);
 }
 
 void

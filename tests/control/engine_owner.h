@@ -23,6 +23,8 @@ void engine_owner_hang_up(struct engine_owner *owner);
 void engine_owner_silent(struct engine_owner *owner, bool silent);
 /** Answer the next frames "busy", deciding nothing. */
 void engine_owner_busy(struct engine_owner *owner, uint32_t frames);
+/** Let time pass in the engine, before its next frame. */
+void engine_owner_pass_ms(struct engine_owner *owner, uint64_t ms);
 /** A user asks for a token: the next TOKEN_TAKE of the target's partition hands it over. */
 void engine_owner_ask(
 	struct engine_owner *owner, uint64_t user, uint8_t operation, uint64_t target);

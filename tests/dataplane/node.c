@@ -323,7 +323,8 @@ node_start(struct node *node, uint32_t lcores, uint32_t parked_max)
 	node->setup.config = &node->config;
 	node->setup.front_uid = 65534;
 	node->setup.control_uid = getuid();
-	memcpy(node->setup.token_key, "0123456789abcdef", HB_TOKEN_KEY_BYTES);
+	node->setup.token_keys.count = 1;
+	memcpy(node->setup.token_keys.key[0], "0123456789abcdef", HB_TOKEN_KEY_BYTES);
 	node->setup.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (node_frame_keys != NULL)
 		open_ports(node);

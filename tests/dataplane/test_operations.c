@@ -173,6 +173,36 @@ a_mark_and_an_audit_of_every_partition_are_answered(void **state)
 	assert_int_equal(counter(control, HB_COUNTER_AUDIT_FAILURES), 0);
 }
 
+static const struct hb_node *
+published(void)
+{
+	return (const struct hb_node *)(const void *)(hb_client_node_segment(control)->base +
+						      HB_SEGMENT_GUARD_BYTES);
+}
+
+static void
+a_level_of_degradation_is_published_and_holds_until_its_time(void **state)
+{
+	struct hb_frame_degrade frame;
+	union reply reply;
+
+	(void)state;
+	frame_begin(
+		&frame.head, HB_OP_DEGRADE, sizeof(frame), hb_system_account(HB_SYSTEM_FEES, 0), 0);
+	memset(&frame.head + 1, 0, sizeof(frame) - sizeof(frame.head));
+	frame.level = HB_DEGRADE_COUNT;
+	assert_int_equal(call(control, &frame.head, &reply), HB_STATUS_FRAME_INVALID);
+	frame.level = HB_DEGRADE_NO_NEW_PACKETS;
+	frame.by = HB_DEGRADE_BY_OPERATOR;
+	frame.until_s = hb_wall_ns() / 1000000000 + 2;
+	assert_int_equal(call(control, &frame.head, &reply), HB_STATUS_OK);
+	assert_int_equal(atomic_load(&published()->degrade_level), HB_DEGRADE_NO_NEW_PACKETS);
+	for (int i = 0; i < 500 && atomic_load(&published()->degrade_level) != 0; i++)
+		usleep(10000);
+	assert_int_equal(atomic_load(&published()->degrade_level), 0);
+	assert_true(hb_wall_ns() / 1000000000 >= frame.until_s);
+}
+
 static void
 what_is_left_of_a_packet_goes_back_at_its_deadline(void **state)
 {
@@ -303,6 +333,7 @@ main(void)
 		TEST(frames_that_break_the_format_are_refused_and_the_ring_goes_on),
 		TEST(tokens_that_users_ask_for_are_taken_by_control_and_work),
 		TEST(a_mark_and_an_audit_of_every_partition_are_answered),
+		TEST(a_level_of_degradation_is_published_and_holds_until_its_time),
 		TEST(what_is_left_of_a_packet_goes_back_at_its_deadline),
 		cmocka_unit_test_setup_teardown(
 			what_is_over_is_forgotten_and_a_hold_goes_back_at_its_deadline,

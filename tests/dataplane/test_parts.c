@@ -348,15 +348,15 @@ static void
 key_case(const char *text, mode_t mode, int expected, const char *why)
 {
 	char path[] = "/tmp/dataplane-key-XXXXXX", error[256] = "";
-	uint8_t key[HB_TOKEN_KEY_BYTES];
+	struct hb_token_keys keys;
 	int fd = mkstemp(path);
 
 	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
 	assert_int_equal(fchmod(fd, mode), 0);
 	close(fd);
-	assert_int_equal(hb_key_file_read(path, key, error), expected);
+	assert_int_equal(hb_key_file_read(path, &keys, error), expected);
 	if (expected == 0)
-		assert_memory_equal(key,
+		assert_memory_equal(keys.key[0],
 			"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd"
 			"\xee\xff",
 			16);
@@ -368,7 +368,7 @@ key_case(const char *text, mode_t mode, int expected, const char *why)
 static void
 a_key_that_others_can_read_or_that_is_not_whole_is_refused_by_name(void **state)
 {
-	uint8_t key[HB_TOKEN_KEY_BYTES];
+	struct hb_token_keys keys;
 	char error[256];
 
 	(void)state;
@@ -380,16 +380,44 @@ a_key_that_others_can_read_or_that_is_not_whole_is_refused_by_name(void **state)
 	key_case("00112233445566778899aabbccddeefff", 0400, -EINVAL, "32");
 	key_case("00112233445566778899aabbccddeeXf\n", 0400, -EINVAL, "32");
 	key_case("", 0400, -EINVAL, "32");
-	assert_int_equal(hb_key_file_read("/nonexistent/key", key, error), -ENOENT);
+	key_case("00112233445566778899aabbccddeeff 1764115200\n", 0400, -EINVAL, "32");
+	assert_int_equal(hb_key_file_read("/nonexistent/key", &keys, error), -ENOENT);
 	assert_non_null(strstr(error, "/nonexistent/key"));
-	assert_int_equal(hb_key_file_read("/dev/null", key, error), -EACCES);
+	assert_int_equal(hb_key_file_read("/dev/null", &keys, error), -EACCES);
 	assert_non_null(strstr(error, "regular"));
+}
+
+static void
+keys_before_come_with_their_end_and_are_at_most_three(void **state)
+{
+	static const char line[] = "ffeeddccbbaa99887766554433221100 1764115200\n";
+	char text[HB_KEY_FILE_BYTES_MAX] = "00112233445566778899aabbccddeeff\n";
+	char copy[HB_KEY_FILE_BYTES_MAX];
+	struct hb_token_keys keys;
+
+	(void)state;
+	for (uint32_t before = 0; before <= HB_TOKEN_KEYS_MAX - 1; before++) {
+		memcpy(copy, text, sizeof(text));
+		assert_int_equal(hb_key_text_parse(&keys, copy), 0);
+		assert_int_equal(keys.count, before + 1);
+		if (before > 0) {
+			assert_int_equal(keys.until_s[before], 1764115200);
+			assert_int_equal(keys.key[before][0], 0xff);
+		}
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s", line);
+	}
+	assert_int_equal(hb_key_text_parse(&keys, text), -EINVAL);
+	snprintf(text, sizeof(text), "00112233445566778899aabbccddeeff\n%.32s\n", line);
+	assert_int_equal(hb_key_text_parse(&keys, text), -EINVAL);
+	snprintf(text, sizeof(text), "00112233445566778899aabbccddeeff\n%.32s -1\n", line);
+	assert_int_equal(hb_key_text_parse(&keys, text), -EINVAL);
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(keys_before_come_with_their_end_and_are_at_most_three),
 		cmocka_unit_test(parked_replies_leave_in_order_and_whole),
 		cmocka_unit_test(a_full_parking_has_no_room),
 		cmocka_unit_test(every_packet_comes_up_once_when_it_is_due_and_not_before),

@@ -659,6 +659,7 @@ class Options:
 
     kills = 2
     outage_seconds = 5
+    import_rows = 12000
     seed = 0
 
 

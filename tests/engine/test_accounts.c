@@ -111,8 +111,9 @@ test_a_sequence_serves_one_transfer_whatever_its_key(void **unused)
 			.token_id = id,
 			.token_expiry_s = expiry_s,
 			.token_mac = hb_token_mac(
-				w.config.token_key, id, 5, 5, expiry_s, HB_OP_TRANSFER),
-			.sequence = hb_token_initial_sequence(w.config.token_key, id, 5) + 1},
+				w.config.token_keys.key[0], id, 5, 5, expiry_s, HB_OP_TRANSFER),
+			.sequence =
+				hb_token_initial_sequence(w.config.token_keys.key[0], id, 5) + 1},
 		.to = 6,
 		.amount_fen = 10,
 		.idempotency_key = {1}};

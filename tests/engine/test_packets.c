@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/node.h"
 #include "tests/engine/world.h"
 
 #define SENDER 1001
@@ -176,9 +177,9 @@ test_a_sequence_works_once_and_retries_hear_the_same(void **unused)
 	w.config.tokens_required = true;
 	send.head.token_id = id;
 	send.head.token_expiry_s = expiry_s;
-	send.head.token_mac =
-		hb_token_mac(w.config.token_key, id, SENDER, SENDER, expiry_s, HB_OP_PACKET_CREATE);
-	send.head.sequence = hb_token_initial_sequence(w.config.token_key, id, SENDER) + 1;
+	send.head.token_mac = hb_token_mac(
+		w.config.token_keys.key[0], id, SENDER, SENDER, expiry_s, HB_OP_PACKET_CREATE);
+	send.head.sequence = hb_token_initial_sequence(w.config.token_keys.key[0], id, SENDER) + 1;
 	assert_int_equal(world_ask(&w, &send), HB_STATUS_OK);
 	packet = w.reply.head.id;
 	assert_int_equal(world_ask(&w, &send), HB_STATUS_OK);
@@ -191,6 +192,49 @@ test_a_sequence_works_once_and_retries_hear_the_same(void **unused)
 	send.head.sequence -= 1;
 	assert_int_equal(world_ask(&w, &send), HB_STATUS_OK);
 	assert_int_equal(world_available(&w, SENDER), 100000 - 200 - 300 - 300);
+}
+
+/* A token that a key before the present one has signed, asked for at a time. */
+static enum hb_status
+ask_with_key(const uint8_t key[HB_TOKEN_KEY_BYTES], uint32_t nth)
+{
+	struct hb_frame_packet_create send = {.head = {.operation = HB_OP_PACKET_CREATE,
+						      .length = sizeof(send),
+						      .target = SENDER,
+						      .user = SENDER,
+						      .group = GROUP},
+		.kind = HB_PACKET_LUCKY,
+		.count = 2,
+		.total_fen = 200};
+
+	send.head.token_id = w.input.now_ns / 1000000 << 14 | nth;
+	send.head.token_expiry_s = (uint32_t)(w.input.now_ns / 1000000000) + HB_TOKEN_LIFETIME_S;
+	send.head.token_mac = hb_token_mac(key, send.head.token_id, SENDER, SENDER,
+		send.head.token_expiry_s, HB_OP_PACKET_CREATE);
+	send.head.sequence = hb_token_initial_sequence(key, send.head.token_id, SENDER) + 1;
+	return world_ask(&w, &send);
+}
+
+static void
+test_a_key_that_was_rotated_away_verifies_until_its_end(void **unused)
+{
+	static const uint8_t stranger[] = "abcdefghijklmnop", before[] = "0123456789abcdef";
+	static const uint8_t now[] = "fedcba9876543210";
+	struct hb_token_keys *keys = &w.config.token_keys;
+	uint64_t now_s = w.input.now_ns / 1000000000;
+
+	(void)unused;
+	w.config.tokens_required = true;
+	memcpy(keys->key[0], now, HB_TOKEN_KEY_BYTES);
+	memcpy(keys->key[1], before, HB_TOKEN_KEY_BYTES);
+	keys->until_s[1] = now_s + 10;
+	keys->count = 2;
+	assert_int_equal(ask_with_key(now, 1), HB_STATUS_OK);
+	assert_int_equal(ask_with_key(before, 2), HB_STATUS_OK);
+	assert_int_equal(ask_with_key(stranger, 3), HB_STATUS_TOKEN_INVALID);
+	w.input.now_ns += UINT64_C(11000000000);
+	assert_int_equal(ask_with_key(before, 4), HB_STATUS_TOKEN_INVALID);
+	assert_int_equal(ask_with_key(now, 5), HB_STATUS_OK);
 }
 
 static void
@@ -320,6 +364,22 @@ test_a_stopped_clock_and_a_full_journal_stop_money_but_not_answers(void **unused
 	w.input.clock_stopped = false;
 }
 
+static void
+test_a_degraded_node_makes_no_packets_but_grabs_go_on(void **unused)
+{
+	uint64_t packet, other;
+
+	(void)unused;
+	assert_int_equal(world_send(&w, SENDER, GROUP, 1000, 10, 0, &packet), HB_STATUS_OK);
+	w.input.degrade_level = HB_DEGRADE_NO_PUSH;
+	assert_int_equal(world_send(&w, SENDER, GROUP, 1000, 10, 0, &other), HB_STATUS_OK);
+	w.input.degrade_level = HB_DEGRADE_NO_NEW_PACKETS;
+	assert_int_equal(world_send(&w, SENDER, GROUP, 1000, 10, 0, &other), HB_STATUS_DEGRADED);
+	assert_int_equal(world_grab(&w, packet, 5, GROUP), HB_STATUS_OK);
+	w.input.degrade_level = HB_DEGRADE_NORMAL;
+	assert_int_equal(world_send(&w, SENDER, GROUP, 1000, 10, 0, &other), HB_STATUS_OK);
+}
+
 int
 main(void)
 {
@@ -338,6 +398,8 @@ main(void)
 		TEST(test_a_packet_of_thousands_is_drawn_piece_by_piece),
 		TEST(test_detail_pages_the_claims_and_hides_the_seed_while_open),
 		TEST(test_a_stopped_clock_and_a_full_journal_stop_money_but_not_answers),
+		TEST(test_a_key_that_was_rotated_away_verifies_until_its_end),
+		TEST(test_a_degraded_node_makes_no_packets_but_grabs_go_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,8 +31,9 @@ struct reference {
 	struct {
 		uint64_t id, account, stamp, deadline_ms;
 		int64_t amount_fen;
-		uint8_t order; /* enum hb_order_state */
-		uint8_t state; /* enum hb_hold_state, 0 = gone or none */
+		int64_t fee_fen; /* of its POST */
+		uint8_t order;	 /* enum hb_order_state */
+		uint8_t state;	 /* enum hb_hold_state, 0 = gone or none */
 		uint16_t attempt;
 		uint64_t ended_ms;
 	} hold[HOLDS];
@@ -176,8 +177,12 @@ step_exit(void)
 		return;
 	if (ref.hold[i].state == 0)
 		expected = HB_STATUS_HOLD_GONE;
+	else if (ref.hold[i].state != HB_HOLD_OPEN && ref.hold[i].state != state)
+		expected = HB_STATUS_HOLD_STATE;
+	else if (ref.hold[i].state == HB_HOLD_POSTED && ref.hold[i].fee_fen != fee_fen)
+		expected = HB_STATUS_CONFLICT;
 	else if (ref.hold[i].state != HB_HOLD_OPEN)
-		expected = ref.hold[i].state == state ? HB_STATUS_OK : HB_STATUS_HOLD_STATE;
+		expected = HB_STATUS_OK;
 	else if (post && !sent)
 		expected = HB_STATUS_ORDER_STATE;
 	assert_int_equal(world_exit(&w, post ? HB_OP_POST : HB_OP_VOID, ref.hold[i].id,
@@ -186,6 +191,7 @@ step_exit(void)
 	if (expected != HB_STATUS_OK || ref.hold[i].state != HB_HOLD_OPEN)
 		return;
 	ref.hold[i].state = state;
+	ref.hold[i].fee_fen = fee_fen;
 	ref.hold[i].ended_ms = w.input.now_ns / 1000000;
 }
 

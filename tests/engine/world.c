@@ -26,7 +26,8 @@ world_open_sized(struct world *w, const struct hb_capacity *capacity)
 {
 	memset(w, 0, sizeof(*w));
 	assert_int_equal(hb_state_create(&w->state, capacity, 7), 0);
-	memcpy(w->config.token_key, "0123456789abcdef", HB_TOKEN_KEY_BYTES);
+	memcpy(w->config.token_keys.key[0], "0123456789abcdef", HB_TOKEN_KEY_BYTES);
+	w->config.token_keys.count = 1;
 	w->config.packet_total_fen_max = 20000000;
 	w->config.packet_count_max = 10000;
 	w->config.packet_lifetime_s_max = 7 * 86400;
@@ -345,10 +346,10 @@ world_grab_frame(struct world *w, uint64_t packet, uint64_t user, uint64_t group
 		.user = user,
 		.group = group,
 		.token_id = id,
-		.token_mac =
-			hb_token_mac(w->config.token_key, id, user, packet, expiry_s, HB_OP_GRAB),
+		.token_mac = hb_token_mac(
+			w->config.token_keys.key[0], id, user, packet, expiry_s, HB_OP_GRAB),
 		.token_expiry_s = expiry_s,
-		.sequence = hb_token_initial_sequence(w->config.token_key, id, user) + nth};
+		.sequence = hb_token_initial_sequence(w->config.token_keys.key[0], id, user) + nth};
 }
 
 int64_t

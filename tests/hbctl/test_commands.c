@@ -74,7 +74,8 @@ completion_offers_verbs_second_words_and_options(void **state)
 	completes(4, (const char *[]){"token", "user", "5", "--k"}, "--kid\n");
 	completes(2, (const char *[]){"help", "pa"}, "packet\n");
 	completes(3, (const char *[]){"help", "token", "m"}, "money\n");
-	completes(2, (const char *[]){"account", ""}, "");
+	completes(2, (const char *[]){"account", ""}, "freeze\nunfreeze\n");
+	completes(2, (const char *[]){"packet", ""}, "");
 	completes(1, (const char *[]){"--ver"}, "--version\n");
 }
 

@@ -21,7 +21,7 @@ struct bed {
 	int result;
 };
 
-static const char *const folders[] = {"", "/journal", "/key", "/mysql", "/socket",
+static const char *const folders[] = {"", "/journal", "/key", "/cases", "/mysql", "/socket",
 	"/socket/dataplane", "/socket/persist", "/socket/control", "/socket/mysql", "/bin", "/etc"};
 static const char *const keys[] = {
 	"/key/money-token.key", "/key/business.keys", "/key/jwt.keys", "/etc/hongbao.conf"};

@@ -247,7 +247,7 @@ static const struct line {
 	FIELD(hb_hold, day),
 	FIELD(hb_hold, reason),
 	FIELD(hb_hold, state),
-	FIELD(hb_hold, reserved),
+	FIELD(hb_hold, exit_content),
 	STRUCT(hb_idempotency_entry),
 	FIELD(hb_idempotency_entry, key),
 	FIELD(hb_idempotency_entry, parameter_hash),

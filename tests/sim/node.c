@@ -325,18 +325,19 @@ zeroed(size_t bytes)
 static void
 fill_shared(struct hb_shared *shared)
 {
-	memcpy(shared->engine.token_key, "0123456789abcdef", HB_TOKEN_KEY_BYTES);
-	shared->engine.packet_total_fen_max = node.config.packet_total_fen_max;
-	shared->engine.packet_count_max = (uint32_t)node.config.packet_count_max;
-	shared->engine.packet_lifetime_s_max = (uint32_t)node.config.packet_lifetime_s_max;
-	shared->engine.tokens_required = true;
+	shared->live[0].engine.token_keys.count = 1;
+	memcpy(shared->live[0].engine.token_keys.key[0], "0123456789abcdef", HB_TOKEN_KEY_BYTES);
+	shared->live[0].engine.packet_total_fen_max = node.config.packet_total_fen_max;
+	shared->live[0].engine.packet_count_max = (uint32_t)node.config.packet_count_max;
+	shared->live[0].engine.packet_lifetime_s_max = (uint32_t)node.config.packet_lifetime_s_max;
+	shared->live[0].engine.tokens_required = true;
 	hb_ledger_clock_shared_init(&shared->clock,
 		(uint64_t)node.config.clock_step_ms_max * 1000000,
 		(uint64_t)node.config.clock_gap_s_max * 1000000000);
 	shared->lcore_count = node.lcore_count;
 	shared->clients_max = SIM_CLIENTS;
 	shared->parked_max = PARKED_MAX;
-	shared->mark_interval_ns = UINT64_C(300000000);
+	shared->live[0].mark_interval_ns = UINT64_C(300000000);
 	shared->node = &node_lines;
 	shared->persist_wake = shared->main_wake = -1;
 	for (uint32_t i = 0; i < node.lcore_count; i++) {
@@ -387,7 +388,7 @@ dataplane_start(struct sim_dataplane *dataplane)
 
 	fill_shared(shared);
 	/* every start changes it: order.version may be changed at any restart */
-	shared->engine.order_version = 1 + (uint32_t)(dataplane->epoch % 2);
+	shared->live[0].engine.order_version = 1 + (uint32_t)(dataplane->epoch % 2);
 	shared->journal = (void *)(dataplane->journal_segment.base + HB_SEGMENT_GUARD_BYTES);
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
 		if (dataplane->state.partition[p].head->time_ns > state_ns)

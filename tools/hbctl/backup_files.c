@@ -21,7 +21,7 @@
 #define MANIFEST_BYTES_MAX (64 << 20)
 #define NAME_CHARACTERS	   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 
-static const char *const folders[] = {"journal", "journal/snapshot", "key", "etc"};
+static const char *const folders[] = {"journal", "journal/snapshot", "key", "etc", "cases"};
 #define FOLDER_COUNT (sizeof(folders) / sizeof(folders[0]))
 
 void

@@ -63,6 +63,75 @@ static const struct hbctl_option dump_options[] = {
 	{NULL, NULL, false, NULL},
 };
 
+#define CASE_OPTIONS                                                                               \
+	{"--reason", "TEXT", false, "why, in words; kept with the case"},                          \
+		{"--operator", "NAME", false,                                                      \
+			"who does it, where neither the login nor sudo says it"},                  \
+	{                                                                                          \
+		"--key", "TEXT", false, "of an earlier try: it does nothing twice"                 \
+	}
+
+static const struct hbctl_option case_options[] = {
+	CASE_OPTIONS,
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option hold_make_options[] = {
+	CASE_OPTIONS,
+	{"--kind", "KIND", false, "withdrawal (default) or channel-refund"},
+	{"--lifetime", "TIME", false, "until it is void by itself: 90s, 15m, 1h, 7d; default 7d"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option hold_post_options[] = {
+	CASE_OPTIONS,
+	{"--channel", "NAME", false, "that paid: manual (default), wechat, alipay, 99bill"},
+	{"--reference", "TEXT", false, "the channel's number of the payment"},
+	{"--fee", "YUAN", false, "of the amount, kept as fee"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option adjust_options[] = {
+	CASE_OPTIONS,
+	{"--within", "TIME", false,
+		"how long it may wait for its approval; default 1d, at most 7d"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option approve_options[] = {
+	{"--operator", "NAME", false, "who does it, where neither the login nor sudo says it"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option cases_options[] = {
+	{"--account", "NUMBER", false, "that pays or gets"},
+	{"--hold", "ID", false, "of this hold"},
+	{"--order", "NUMBER", false, "that made this order"},
+	{"--state", "STATE", false, "asked, ordered, done, refused or withdrawn"},
+	{"--before", "NUMBER", false, "older than this case"},
+	{"--limit", "N", false, "1..100, default 20"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option hold_list_options[] = {
+	{"--before", "CURSOR", false, "go on behind an earlier page"},
+	{"--limit", "N", false, "1..50, default 20"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option orders_options[] = {
+	{"--account", "NUMBER", false, "of this account only"},
+	{"--page", "N", false, "from 1, the default"},
+	{"--page-size", "N", false, "1..100, default 20"},
+	{"--before", "CURSOR", false, "older than where an earlier page ended"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option import_options[] = {
+	{"--dry-run", NULL, false, "read and check the file, send nothing"},
+	{NULL, NULL, false, NULL},
+};
+
 static const struct hbctl_option backup_options[] = {
 	{"--without-keys", NULL, false, "leave the secrets of key/ out"},
 	{"--with-ledger", NULL, false, "MySQL's rows too, though the journal is complete"},
@@ -76,6 +145,12 @@ static const struct hbctl_option trace_options[] = {
 
 static const struct hbctl_option restore_options[] = {
 	{"--force", NULL, false, "the same journal is there: it goes aside, named anew"},
+	{NULL, NULL, false, NULL},
+};
+
+static const struct hbctl_option degrade_options[] = {
+	{"--for", "TIME", false,
+		"then automatic again: 90s, 15m, 1h, at most 1d; default: for ever"},
 	{NULL, NULL, false, NULL},
 };
 
@@ -135,12 +210,191 @@ const struct hbctl_command hbctl_commands[] = {
 	{
 		.name = "account",
 		.arguments = "ACCOUNT",
-		.summary = "balance of an account",
+		.summary = "balance of an account, and whether it is frozen",
 		.details = "From the engine; MySQL when the dataplane does not answer.\n"
 			   "The answer says where it comes from and up to which journal sequence.",
 		.example = "hbctl account 1001",
 		.needs_node = true,
 		.run = hbctl_run_account,
+	},
+	{
+		.name = "account freeze",
+		.arguments = "ACCOUNT",
+		.summary = "bar the debits of an account",
+		.details =
+			"Sending, transfers, holds and payouts are answered account_frozen from\n"
+			"then on; what others pay still comes in, and a packet already sent can\n"
+			"be grabbed. Freezing what is frozen changes nothing.",
+		.example = "hbctl account freeze 1001 --reason 'stolen phone, ticket 4711'",
+		.options = case_options,
+		.needs_node = true,
+		.run = hbctl_run_account_freeze,
+	},
+	{
+		.name = "account unfreeze",
+		.arguments = "ACCOUNT",
+		.summary = "let an account pay again",
+		.details = "The opposite of 'account freeze'.",
+		.example = "hbctl account unfreeze 1001 --reason 'owner identified, ticket 4711'",
+		.options = case_options,
+		.needs_node = true,
+		.run = hbctl_run_account_unfreeze,
+	},
+	{
+		.name = "hold make",
+		.arguments = "ACCOUNT YUAN",
+		.summary = "set money of an account aside that is to go out",
+		.details =
+			"Takes it from the available balance into the frozen one, and makes the\n"
+			"order of the withdrawal. It ends by 'hold post' or 'hold void', or by\n"
+			"itself at its deadline when nothing was sent. Tells the counters of the\n"
+			"account's day.",
+		.example = "hbctl hold make 1001 250.00 --lifetime 2d --reason 'payout by hand'",
+		.options = hold_make_options,
+		.needs_node = true,
+		.run = hbctl_run_hold_make,
+	},
+	{
+		.name = "hold post",
+		.arguments = "HOLD",
+		.summary = "the held money was paid out",
+		.details =
+			"For money that a person has paid through a channel. The order is taken\n"
+			"through the steps that are left (approved, sending), then the hold is\n"
+			"posted. Interrupted anywhere, it is finished by the same command or by\n"
+			"the job unfinished-cases. Refused after the deadline, for a frozen\n"
+			"account, and when the order was sent through another channel.",
+		.example = "hbctl hold post 0210000000000001 --reference 20261125-7 --reason paid",
+		.options = hold_post_options,
+		.needs_node = true,
+		.run = hbctl_run_hold_post,
+	},
+	{
+		.name = "hold void",
+		.arguments = "HOLD",
+		.summary = "the held money was certainly not paid out: give it back",
+		.details =
+			"An order that was sent becomes failed, one that was not, invalid. A hold\n"
+			"has one end: after 'post' this is refused.",
+		.example = "hbctl hold void 0210000000000001 --reason 'bank refused the card'",
+		.options = case_options,
+		.needs_node = true,
+		.run = hbctl_run_hold_void,
+	},
+	{
+		.name = "hold show",
+		.arguments = "HOLD",
+		.summary = "a hold, its deadline and the counters of its day",
+		.details = "From the engine. A hold that has ended is forgotten after\n"
+			   "capacity.retention_s; its order says how it ended.",
+		.example = "hbctl hold show 0210000000000001",
+		.needs_node = true,
+		.run = hbctl_run_hold_show,
+	},
+	{
+		.name = "hold list",
+		.arguments = "ACCOUNT",
+		.summary = "the holds of an account, the newest first",
+		.details =
+			"Orders of withdrawals and refunds from MySQL, with their holds as far as\n"
+			"they are in memory.",
+		.example = "hbctl hold list 1001",
+		.options = hold_list_options,
+		.needs_node = true,
+		.run = hbctl_run_hold_list,
+	},
+	{
+		.name = "adjust ask",
+		.arguments = "FROM TO YUAN",
+		.summary = "ask for a correcting entry, which another operator approves",
+		.details = "FROM and TO are accounts; at least one of them is the node's own: "
+			   "suspense,\n"
+			   "fees, clearing_manual, clearing_wechat, clearing_alipay, "
+			   "clearing_99bill,\n"
+			   "of the other's partition or of the one named (suspense/3). Prints the\n"
+			   "number of the case; nothing is done before 'hbctl approve NUMBER'.",
+		.example = "hbctl adjust ask suspense 1001 12.50 --reason 'credit of 3 May lost'",
+		.options = adjust_options,
+		.needs_node = true,
+		.run = hbctl_run_adjust_ask,
+	},
+	{
+		.name = "approve",
+		.arguments = "NUMBER",
+		.summary = "approve what another operator asked for; then it is done",
+		.details = "Refused to who asked, to root without a name, and when the time for it "
+			   "is\n"
+			   "over. Both names are in the journal's record.",
+		.example = "hbctl case 12 && hbctl approve 12",
+		.options = approve_options,
+		.needs_node = true,
+		.run = hbctl_run_approve,
+	},
+	{
+		.name = "withdraw",
+		.arguments = "NUMBER",
+		.summary = "take back what waits for an approval",
+		.details = "Every operator may. Nothing was done, and nothing will be.",
+		.example = "hbctl withdraw 12",
+		.options = approve_options,
+		.needs_node = true,
+		.run = hbctl_run_withdraw,
+	},
+	{
+		.name = "case",
+		.arguments = "NUMBER",
+		.summary = "one command of an operator: why, by whom, what became of it",
+		.details =
+			"Every freeze, hold, post, void and adjustment is a case. The journal's\n"
+			"records have its number, 'hbctl trace' shows both.",
+		.example = "hbctl case 12",
+		.needs_node = true,
+		.run = hbctl_run_case,
+	},
+	{
+		.name = "cases",
+		.arguments = "",
+		.summary = "commands of operators, the newest first",
+		.details = "Without options the last 20.",
+		.example = "hbctl cases --state asked\nhbctl cases --account 1001",
+		.options = cases_options,
+		.needs_node = true,
+		.run = hbctl_run_cases,
+	},
+	{
+		.name = "import accounts",
+		.arguments = "FILE",
+		.summary = "open the accounts of a CSV file",
+		.details =
+			"The first line names the columns: account, kind (user or enterprise; may\n"
+			"be left out). Quotes, commas, line ends and a byte order mark as in\n"
+			"RFC 4180. The whole file is checked first. Bad lines, and those that the\n"
+			"node refuses, go into FILE.errors.csv with the reason; corrected there,\n"
+			"that file can be imported. Interrupted anywhere, also by Ctrl-C, the "
+			"same\n"
+			"command goes on and does nothing twice. Exit 1 when a row is left over.",
+		.example = "hbctl import accounts users.csv --dry-run\n"
+			   "hbctl import accounts users.csv",
+		.options = import_options,
+		.needs_node = true,
+		.run = hbctl_run_import_accounts,
+	},
+	{
+		.name = "import credits",
+		.arguments = "FILE",
+		.summary = "book the credits of a CSV file",
+		.details =
+			"Columns: key, account, amount_fen, channel (manual; may be left out). "
+			"The\n"
+			"key is what makes a row safe to repeat: 1..56 characters, not twice in a\n"
+			"file and not for another row of another file. FILE.import keeps when the\n"
+			"file was begun: six days later it is refused, as the node forgets keys\n"
+			"after seven. The rest as in 'import accounts'.",
+		.example =
+			"hbctl import credits bonus.csv --dry-run\nhbctl import credits bonus.csv",
+		.options = import_options,
+		.needs_node = true,
+		.run = hbctl_run_import_credits,
 	},
 	{
 		.name = "packet",
@@ -187,6 +441,22 @@ const struct hbctl_command hbctl_commands[] = {
 		.options = order_options,
 		.needs_node = true,
 		.run = hbctl_run_order,
+	},
+	{
+		.name = "orders",
+		.arguments = "",
+		.summary = "orders of everybody or of one account, the newest first",
+		.details =
+			"From MySQL: all 16 tables merged, or the one of the account. Pages are "
+			"by\n"
+			"number as far as row 5000; behind it --before CURSOR, which every page\n"
+			"tells, goes on, and pages count from there. With the cursor of one "
+			"moment\n"
+			"pages stay the same while new orders come.",
+		.example = "hbctl orders --page 3 --page-size 50\nhbctl orders --account 1001",
+		.options = orders_options,
+		.needs_node = true,
+		.run = hbctl_run_orders,
 	},
 	{
 		.name = "check",
@@ -459,6 +729,48 @@ const struct hbctl_command hbctl_commands[] = {
 			"hbctl doctor\nhbctl doctor --json | jq '.checks[]|select(.state!=\"ok\")'",
 		.needs_node = false,
 		.run = hbctl_run_doctor,
+	},
+	{
+		.name = "config reload",
+		.arguments = "",
+		.summary = "let the running node take over changed options",
+		.details =
+			"Control, persist and dataplane read etc/hongbao.conf again. Says of "
+			"every\n"
+			"option that differs whether it is in force now or needs a restart; "
+			"nginx's\n"
+			"are taken by './hongbao reload'. A file with an error changes nothing.\n"
+			"Exit 1 when a process did not take it.",
+		.example = "hbctl config reload\nhbctl config reload --json | jq .changes",
+		.needs_node = true,
+		.run = hbctl_run_config_reload,
+	},
+	{
+		.name = "key rotate",
+		.arguments = "NAME",
+		.summary = "a new key for money tokens; tokens of the old one stay good",
+		.details = "NAME is token: writes key/money-token.key anew. The new key signs, the "
+			   "old\n"
+			   "one verifies until its last token has expired. The running dataplane "
+			   "takes it over.\n"
+			   "At most three old keys are kept, so four rotations take an hour.",
+		.example = "hbctl key rotate token",
+		.needs_node = true,
+		.run = hbctl_run_key_rotate,
+	},
+	{
+		.name = "degrade",
+		.arguments = "[LEVEL]",
+		.summary = "what the node leaves out to keep grabs alive; choose it",
+		.details =
+			"LEVEL is normal, no-lists, no-push (and no lists), no-new-packets (and\n"
+			"neither of them), or auto: control decides by storage, lag and overload.\n"
+			"An operator's level counts instead of the measured one. Grabs are never\n"
+			"off by a level. Without LEVEL the one in force is shown.",
+		.example = "hbctl degrade\nhbctl degrade no-lists --for 10m\nhbctl degrade auto",
+		.options = degrade_options,
+		.needs_node = true,
+		.run = hbctl_run_degrade,
 	},
 	{
 		.name = "alarms",

@@ -4,6 +4,7 @@
  * per request; answers are bounded.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -18,6 +19,7 @@
 #define CONNECT_TIMEOUT_MS 1000
 #define HEALTH_TIMEOUT_MS  2000
 #define CONTROL_TIMEOUT_MS 65000
+#define KEY_LINE_BYTES	   128
 
 struct body {
 	char *text;
@@ -45,9 +47,10 @@ take_body(char *bytes, size_t size, size_t count, void *context)
 /* @return HTTP status, or -1 with `error` */
 static int
 request(CURL *curl, const char *url, const char *unix_socket, const char *method, const char *text,
-	struct body *body, long timeout_ms, char error[HBCTL_ERROR_BYTES])
+	const char *key, struct body *body, long timeout_ms, char error[HBCTL_ERROR_BYTES])
 {
 	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+	char key_line[KEY_LINE_BYTES];
 	long status = -1;
 	CURLcode code;
 
@@ -55,6 +58,10 @@ request(CURL *curl, const char *url, const char *unix_socket, const char *method
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
 	curl_easy_setopt(curl, CURLOPT_PROXY, "");
 	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	if (key != NULL) {
+		snprintf(key_line, sizeof(key_line), "Idempotency-Key: %s", key);
+		headers = curl_slist_append(headers, key_line);
+	}
 	if (unix_socket != NULL)
 		curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, unix_socket);
 	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
@@ -75,9 +82,9 @@ request(CURL *curl, const char *url, const char *unix_socket, const char *method
 	return (int)status;
 }
 
-json_t *
-hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path, const char *text,
-	int *status, char error[HBCTL_ERROR_BYTES])
+static json_t *
+control_request(struct hbctl *hbctl, const char *method, const char *path, const char *text,
+	const char *key, int *status, char error[HBCTL_ERROR_BYTES])
 {
 	char unix_socket[HB_PATH_MAX];
 	char url[HB_PATH_MAX];
@@ -100,7 +107,8 @@ hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path, co
 			probed == -EACCES ? "; run hbctl as root" : "; is it running?");
 		goto out;
 	}
-	*status = request(curl, url, unix_socket, method, text, &body, CONTROL_TIMEOUT_MS, error);
+	*status = request(
+		curl, url, unix_socket, method, text, key, &body, CONTROL_TIMEOUT_MS, error);
 	if (*status < 0)
 		goto out;
 	if (body.bytes == 0) {
@@ -118,15 +126,41 @@ out:
 	return answer;
 }
 
+json_t *
+hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path, const char *text,
+	int *status, char error[HBCTL_ERROR_BYTES])
+{
+	return control_request(hbctl, method, path, text, NULL, status, error);
+}
+
+json_t *
+hbctl_control_post(struct hbctl *hbctl, const char *path, const char *text, const char *key,
+	int *status, char error[HBCTL_ERROR_BYTES])
+{
+	return control_request(hbctl, "POST", path, text, key, status, error);
+}
+
 int
 hbctl_control_refused(struct hbctl *hbctl, json_t *answer, int status)
 {
 	const char *message = hbctl_json_text(answer, "message");
-	int result = hbctl_fail(hbctl, HBCTL_WRONG, "control: %s (HTTP %d)",
-		message[0] == '\0' ? hbctl_json_text(answer, "status") : message, status);
+	const char *name = hbctl_json_text(answer, "status");
+	int64_t number = hbctl_json_i64(json_object_get(answer, "case"), "number");
+	char text[HBCTL_ERROR_BYTES];
 
+	snprintf(text, sizeof(text), "%s%s%s (HTTP %d)", name, message[0] == '\0' ? "" : ": ",
+		message, status);
+	if (number != 0)
+		snprintf(text + strlen(text), sizeof(text) - strlen(text), "; case %" PRId64,
+			number);
+	fprintf(hbctl->err, "hbctl: control: %s\n", text);
+	if (hbctl->json)
+		hbctl_print_json(
+			hbctl, json_pack("{s:b, s:i, s:s, s:o, s:I}", "ok", 0, "exit", HBCTL_WRONG,
+				       "status", name, "error", hbctl_json_string(text), "case",
+				       (json_int_t)number));
 	json_decref(answer);
-	return result;
+	return HBCTL_WRONG;
 }
 
 int
@@ -147,7 +181,7 @@ hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
-	status = request(curl, url, NULL, "GET", NULL, &body, HEALTH_TIMEOUT_MS, error);
+	status = request(curl, url, NULL, "GET", NULL, NULL, &body, HEALTH_TIMEOUT_MS, error);
 	curl_easy_cleanup(curl);
 	if (status >= 0 && status != 200)
 		snprintf(error, HBCTL_ERROR_BYTES, "%s answers HTTP %d: %.*s", url, status,

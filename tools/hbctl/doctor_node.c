@@ -125,6 +125,7 @@ look_at_folders(struct hbctl_doctor *doctor)
 	const struct folder folders[] = {
 		{"journal", c->user_persist, 0700, NULL},
 		{"key", NULL, 0755, NULL},
+		{"cases", c->user_control, 0700, NULL},
 		{"socket/dataplane", c->user_dataplane, 0750, c->user_front},
 		{"socket/persist", c->user_persist, 0750, c->user_dataplane},
 		{"socket/control", c->user_control, 0750, c->user_front},

@@ -127,6 +127,8 @@ bool hbctl_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *val
 /** "90", "90s", "15m", "1h", "7d" -> seconds; 1 s .. 10 years. */
 bool hbctl_parse_duration(const char *text, uint64_t *seconds);
 bool hbctl_parse_account(const char *text, uint64_t *account);
+/** "12", "12.3", "12.34" yuan -> fen, 0 .. fen_max; whole numbers all the way. */
+bool hbctl_parse_money(const char *text, int64_t fen_max, int64_t *fen);
 /** 16 hexadecimal digits of a packet. */
 bool hbctl_parse_packet(const char *text, uint64_t *packet);
 
@@ -279,13 +281,41 @@ json_t *hbctl_packet_read_pages(FILE *file, const char *name, char error[HBCTL_E
  */
 json_t *hbctl_control_call(struct hbctl *hbctl, const char *method, const char *path,
 	const char *body, int *status, char error[HBCTL_ERROR_BYTES]);
-/** An answer of control that is not what was hoped for: say so and free it. @return exit code */
+/**
+ * POST to control's admin API with an Idempotency-Key.
+ * @param key NULL: none
+ */
+json_t *hbctl_control_post(struct hbctl *hbctl, const char *path, const char *body, const char *key,
+	int *status, char error[HBCTL_ERROR_BYTES]);
+/** Tell an answer of control that is a refusal, and free it. @return HBCTL_WRONG */
 int hbctl_control_refused(struct hbctl *hbctl, json_t *answer, int status);
 /** GET of the front's /health. @return 0 when it answered 200, -EAGAIN something else, -EIO nothing
  */
 int hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
 /** Connect to a Unix socket to see who listens. @return 0 with its pid, or -errno */
 int hbctl_probe_unix(const char *path, int *pid);
+
+/* verb_reload.c */
+
+/** Let the dataplane read keys and options again. @return 0 when it has, or -errno with `error` */
+int hbctl_dataplane_reload(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES]);
+/* operator.c */
+
+/**
+ * Who sits before this terminal: who logged in, called sudo, or is named by --operator.
+ * @return HBCTL_OK, or the exit code of what was said
+ */
+int hbctl_operator(struct hbctl *hbctl, uint32_t *uid, char name[HBCTL_NAME_BYTES]);
+
+/* verb_cases.c */
+
+/** Append an option's value to a path's query. @return HBCTL_OK, or the exit code of what was said
+ */
+int hbctl_add_query(
+	struct hbctl *hbctl, char *path, size_t room, const char *option, const char *name);
+/** Show a list of control's, as JSON or item by item with how to go on. Frees the answer. */
+int hbctl_show_list(struct hbctl *hbctl, json_t *answer,
+	void (*print)(struct hbctl *hbctl, const json_t *item));
 
 /* jwt.c */
 
@@ -320,26 +350,43 @@ char *hbctl_key_file_read(const char *path, char error[HBCTL_ERROR_BYTES]);
 int hbctl_run_account(struct hbctl *hbctl);
 int hbctl_run_alarms(struct hbctl *hbctl);
 int hbctl_run_alarms_test(struct hbctl *hbctl);
+int hbctl_run_account_freeze(struct hbctl *hbctl);
+int hbctl_run_account_unfreeze(struct hbctl *hbctl);
+int hbctl_run_adjust_ask(struct hbctl *hbctl);
 int hbctl_run_applier_resume(struct hbctl *hbctl);
+int hbctl_run_approve(struct hbctl *hbctl);
 int hbctl_run_backup(struct hbctl *hbctl);
 int hbctl_run_backup_verify(struct hbctl *hbctl);
+int hbctl_run_case(struct hbctl *hbctl);
+int hbctl_run_cases(struct hbctl *hbctl);
 int hbctl_run_check(struct hbctl *hbctl);
 int hbctl_run_clock_confirm(struct hbctl *hbctl);
 int hbctl_run_clock_status(struct hbctl *hbctl);
 int hbctl_run_config(struct hbctl *hbctl);
+int hbctl_run_config_reload(struct hbctl *hbctl);
 int hbctl_run_counters(struct hbctl *hbctl);
+int hbctl_run_degrade(struct hbctl *hbctl);
 int hbctl_run_doctor(struct hbctl *hbctl);
 int hbctl_run_help(struct hbctl *hbctl);
+int hbctl_run_hold_list(struct hbctl *hbctl);
+int hbctl_run_hold_make(struct hbctl *hbctl);
+int hbctl_run_hold_post(struct hbctl *hbctl);
+int hbctl_run_hold_show(struct hbctl *hbctl);
+int hbctl_run_hold_void(struct hbctl *hbctl);
+int hbctl_run_import_accounts(struct hbctl *hbctl);
+int hbctl_run_import_credits(struct hbctl *hbctl);
 int hbctl_run_job(struct hbctl *hbctl);
 int hbctl_run_jobs(struct hbctl *hbctl);
 int hbctl_run_journal_dump(struct hbctl *hbctl);
 int hbctl_run_journal_verify(struct hbctl *hbctl);
+int hbctl_run_key_rotate(struct hbctl *hbctl);
 int hbctl_run_mark(struct hbctl *hbctl);
 int hbctl_run_mysql_checksum(struct hbctl *hbctl);
 int hbctl_run_mysql_move_shard(struct hbctl *hbctl);
 int hbctl_run_mysql_rebuild(struct hbctl *hbctl);
 int hbctl_run_mysql_status(struct hbctl *hbctl);
 int hbctl_run_order(struct hbctl *hbctl);
+int hbctl_run_orders(struct hbctl *hbctl);
 int hbctl_run_packet(struct hbctl *hbctl);
 int hbctl_run_packet_verify(struct hbctl *hbctl);
 int hbctl_run_restore(struct hbctl *hbctl);
@@ -350,5 +397,6 @@ int hbctl_run_token_money(struct hbctl *hbctl);
 int hbctl_run_token_user(struct hbctl *hbctl);
 int hbctl_run_top(struct hbctl *hbctl);
 int hbctl_run_trace(struct hbctl *hbctl);
+int hbctl_run_withdraw(struct hbctl *hbctl);
 
 #endif

@@ -311,6 +311,12 @@ copy_folders(struct hbctl *hbctl, struct backup *b, char error[HBCTL_ERROR_BYTES
 
 	snprintf(path, sizeof(path), "%.450s/etc", b->unfinished);
 	rc = hbctl_backup_copy_folder(hbctl, "etc", path, b->owners, error);
+	/* The last line may be torn, as after a death: control cuts it off. */
+	hb_path(path, hbctl->config.node_directory, "cases");
+	if (rc == 0 && access(path, F_OK) == 0) {
+		snprintf(path, sizeof(path), "%.450s/cases", b->unfinished);
+		rc = hbctl_backup_copy_folder(hbctl, "cases", path, b->owners, error);
+	}
 	if (rc != 0 || hbctl_option_value(hbctl, "--without-keys") != NULL)
 		return rc;
 	snprintf(path, sizeof(path), "%.450s/key", b->unfinished);

@@ -107,6 +107,10 @@ print_account(struct hbctl *hbctl, const json_t *account)
 		hb_partition_of(number));
 	print_money_line(hbctl, "available", account, "available_fen");
 	print_money_line(hbctl, "frozen", account, "frozen_fen");
+	if (hbctl_json_i64(account, "barred") != 0 ||
+		json_is_true(json_object_get(account, "barred")))
+		fprintf(hbctl->out,
+			"debits     barred: nothing goes out, what others pay comes in\n");
 	print_source(hbctl, account);
 }
 
@@ -138,9 +142,10 @@ hbctl_run_account(struct hbctl *hbctl)
 	if (reply->status != HB_STATUS_OK) /* accounts are never removed: MySQL knows no more */
 		return hbctl_refused(hbctl, "account", reply->status);
 	return show(hbctl,
-		json_pack("{s:b, s:s, s:I, s:I, s:I, s:I}", "ok", 1, "source", "engine", "account",
-			(json_int_t)account, "available_fen", (json_int_t)reply->amount_fen,
-			"frozen_fen", (json_int_t)reply->other_fen, "as_of_seq",
+		json_pack("{s:b, s:s, s:I, s:I, s:I, s:i, s:I}", "ok", 1, "source", "engine",
+			"account", (json_int_t)account, "available_fen",
+			(json_int_t)reply->amount_fen, "frozen_fen", (json_int_t)reply->other_fen,
+			"barred", (reply->flags & HB_REPLY_BARRED) != 0, "as_of_seq",
 			(json_int_t)reply->as_of_seq),
 		print_account);
 }

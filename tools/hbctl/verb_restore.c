@@ -29,6 +29,11 @@
 #define LAUNCHER_LOCK ".lock"
 #define PATH_BYTES    (2 * HB_PATH_MAX)
 
+struct placed {
+	int placed;
+	int kept;
+};
+
 struct restore {
 	char backup[HB_PATH_MAX];
 	const char *node;
@@ -38,8 +43,7 @@ struct restore {
 	bool mysql_there;   /* the private server's files: go aside */
 	char aside[64];	    /* what is appended to names that go aside */
 	uint64_t end_seq;   /* of the journal that is there */
-	int keys_placed;
-	int keys_kept;
+	struct placed keys;
 };
 
 static void
@@ -436,42 +440,72 @@ make_journal(struct hbctl *hbctl, const struct restore *r, const char *temporary
 	return rc == 0 ? hbctl_sync_directory(journal) : rc;
 }
 
-/* Keys of the backup, where the node has none of that name. */
+/* Files of a folder of the backup, where the node has none of that name. */
+static int
+place_folder(struct hbctl *hbctl, struct restore *r, const char *prefix, unsigned mode,
+	struct placed *placed, char error[HBCTL_ERROR_BYTES])
+{
+	const json_t *files = json_object_get(r->manifest, "files");
+	size_t index;
+	json_t *file;
+
+	json_array_foreach((json_t *)(uintptr_t)files, index, file)
+	{
+		const char *name = hbctl_json_text(file, "path");
+		char path[PATH_BYTES], temporary[PATH_BYTES + 16];
+		int rc;
+
+		if (strncmp(name, prefix, strlen(prefix)) != 0)
+			continue;
+		node_path(r, name, path);
+		if (access(path, F_OK) == 0) {
+			placed->kept++;
+			continue;
+		}
+		snprintf(temporary, sizeof(temporary), "%s.restore", path);
+		(void)unlink(temporary);
+		rc = place_file(hbctl, r, file, temporary, mode, error);
+		if (rc == 0 && rename(temporary, path) != 0)
+			rc = failed(error, "cannot name", path, -errno);
+		if (rc != 0)
+			return rc;
+		placed->placed++;
+	}
+	return 0;
+}
+
 static int
 place_keys(struct hbctl *hbctl, struct restore *r, char error[HBCTL_ERROR_BYTES])
 {
-	const json_t *files = json_object_get(r->manifest, "files");
 	char folder[PATH_BYTES];
-	size_t index;
-	json_t *file;
 	int rc;
 
 	node_path(r, "key", folder);
 	rc = hbctl_make_directory(folder, 0711, 0, 0);
 	if (rc != 0)
 		return failed(error, "cannot make", folder, rc);
-	json_array_foreach((json_t *)(uintptr_t)files, index, file)
-	{
-		const char *name = hbctl_json_text(file, "path");
-		char path[PATH_BYTES], temporary[PATH_BYTES + 16];
+	rc = place_folder(hbctl, r, "key/", 0400, &r->keys, error);
+	return rc == 0 ? hbctl_sync_directory(folder) : rc;
+}
 
-		if (strncmp(name, "key/", 4) != 0)
-			continue;
-		node_path(r, name, path);
-		if (access(path, F_OK) == 0) {
-			r->keys_kept++;
-			continue;
-		}
-		snprintf(temporary, sizeof(temporary), "%s.restore", path);
-		(void)unlink(temporary);
-		rc = place_file(hbctl, r, file, temporary, 0400, error);
-		if (rc == 0 && rename(temporary, path) != 0)
-			rc = failed(error, "cannot name", path, -errno);
-		if (rc != 0)
-			return rc;
-		r->keys_placed++;
-	}
-	return hbctl_sync_directory(folder);
+/* What operators wanted. `up` makes the folder of a node that never ran, with its owner. */
+static int
+place_cases(struct hbctl *hbctl, struct restore *r, char error[HBCTL_ERROR_BYTES])
+{
+	struct placed placed = {0, 0};
+	char folder[PATH_BYTES];
+	unsigned uid = 0, gid = 0;
+	int rc;
+
+	node_path(r, "cases", folder);
+	rc = hbctl_backup_owner(hbctl, "control", &uid, &gid, error);
+	if (rc != 0)
+		return rc;
+	rc = hbctl_make_directory(folder, 0700, uid, gid);
+	if (rc != 0)
+		return failed(error, "cannot make", folder, rc);
+	rc = place_folder(hbctl, r, "cases/", 0600, &placed, error);
+	return rc == 0 ? hbctl_sync_directory(folder) : rc;
 }
 
 static int
@@ -498,6 +532,8 @@ place_all(struct hbctl *hbctl, struct restore *r, char error[HBCTL_ERROR_BYTES])
 	rc = make_journal(hbctl, r, temporary, error);
 	if (rc == 0)
 		rc = place_keys(hbctl, r, error);
+	if (rc == 0)
+		rc = place_cases(hbctl, r, error);
 	if (rc == 0 && r->mysql_there)
 		rc = go_aside(r, "mysql", error);
 	if (rc == 0 && r->journal_there)
@@ -539,7 +575,7 @@ show_restored(struct hbctl *hbctl, const struct restore *r)
 				hbctl_json_string(r->node), "backup", hbctl_json_string(r->backup),
 				"cut_seq", (json_int_t)cut, "stream",
 				json_object_get(r->manifest, "stream"), "keys_placed",
-				r->keys_placed, "keys_kept", r->keys_kept, "aside",
+				r->keys.placed, "keys_kept", r->keys.kept, "aside",
 				r->journal_there || r->mysql_there ? json_string(r->aside)
 								   : json_null()));
 		return HBCTL_OK;
@@ -548,7 +584,7 @@ show_restored(struct hbctl *hbctl, const struct restore *r)
 		"restored %s\n"
 		"to       %s, up to sequence %" PRId64 "\n"
 		"keys     %d placed, %d were there and stay\n",
-		r->backup, r->node, cut, r->keys_placed, r->keys_kept);
+		r->backup, r->node, cut, r->keys.placed, r->keys.kept);
 	if (r->journal_there || r->mysql_there)
 		fprintf(hbctl->out, "aside    what was there is now named *.%s\n", r->aside);
 	fprintf(hbctl->out,

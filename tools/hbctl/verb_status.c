@@ -82,13 +82,16 @@ collect_dataplane(struct hbctl *hbctl, json_t *answer)
 			silent, node->lcore_count);
 	add_process(answer, "dataplane", silent == 0 ? UP : DOWN, peer.pid, error);
 	json_object_set_new(answer, "engine",
-		json_pack("{s:I, s:I, s:I, s:b, s:s, s:I, s:I, s:I, s:I}", "epoch",
+		json_pack("{s:I, s:I, s:I, s:b, s:s, s:s, s:I, s:I, s:I, s:I}", "epoch",
 			(json_int_t)node->epoch, "lcores", (json_int_t)node->lcore_count,
 			"started_ms", (json_int_t)(node->started_ns / 1000000), "clock_stopped",
 			atomic_load_explicit(&node->clock_stopped, memory_order_relaxed) != 0,
 			"storage_level",
 			hbctl_storage_name(
 				atomic_load_explicit(&node->storage_level, memory_order_relaxed)),
+			"degrade_level",
+			hb_degrade_name(
+				atomic_load_explicit(&node->degrade_level, memory_order_relaxed)),
 			"frames", (json_int_t)hb_counter_sum(node, HB_COUNTER_FRAMES), "grabs",
 			(json_int_t)hb_counter_sum(node, HB_COUNTER_GRABS), "records",
 			(json_int_t)hb_counter_sum(node, HB_COUNTER_RECORDS), "parked",
@@ -260,11 +263,11 @@ print_engine(FILE *out, const json_t *engine)
 		hbctl_json_i64(engine, "epoch"), hbctl_json_i64(engine, "lcores"), when,
 		hbctl_json_i64(engine, "frames"), hbctl_json_i64(engine, "grabs"),
 		hbctl_json_i64(engine, "records"), hbctl_json_i64(engine, "parked"));
-	fprintf(out, "clock      %s\nstorage    %s\n",
+	fprintf(out, "clock      %s\nstorage    %s\nlevel      %s\n",
 		json_is_true(json_object_get(engine, "clock_stopped"))
 			? "money operations are stopped: see 'hbctl clock status'"
 			: "ok",
-		hbctl_json_text(engine, "storage_level"));
+		hbctl_json_text(engine, "storage_level"), hbctl_json_text(engine, "degrade_level"));
 }
 
 static void

@@ -4,8 +4,9 @@
  * journal order, with MySQL's rows beside the records that made them.
  *
  * The journal has no index by account, so it is read from its beginning; progress goes to standard
- * error. Rows of records that the journal no longer has come first. Memory: the rows, and the ids
- * of the packets that the account sent.
+ * error. Rows of records that the journal no longer has come first. The cases of operators come
+ * from control and stand where their time is. Memory: the rows, the cases, and the ids of the
+ * packets that the account sent.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -19,8 +20,9 @@
 #include "tools/hbctl/record_fields.h"
 #include "tools/hbctl/trace.h"
 
-#define PROGRESS_EVERY 1000000
-#define ROOM_FIRST     64
+#define PROGRESS_EVERY	 1000000
+#define ROOM_FIRST	 64
+#define CASES_PATH_BYTES 128
 
 struct trace {
 	struct hbctl *hbctl;
@@ -28,6 +30,8 @@ struct trace {
 	uint32_t node;
 	json_t *rows; /* of MySQL, ascending; NULL when it did not answer */
 	size_t row_next;
+	json_t *steps; /* of cases, ascending by time; owned */
+	size_t step_next;
 	uint64_t *packet; /* sent by the account, ascending */
 	size_t packet_count;
 	size_t packet_room;
@@ -35,6 +39,7 @@ struct trace {
 	uint64_t last_seq;
 	uint64_t records;
 	uint64_t rows_shown;
+	uint64_t cases;
 };
 
 /* ---- what is looked for ---- */
@@ -219,6 +224,157 @@ show_rows(struct trace *t, uint64_t seq)
 	}
 }
 
+/* ---- cases: what operators wanted, and who they were ---- */
+
+/* One step of a case: asked, approved, or how it ended. */
+static void
+add_step(json_t *steps, const json_t *c, const char *step, const char *time_key, const char *who)
+{
+	int64_t time_ms = hbctl_json_i64(c, time_key);
+	json_t *object;
+
+	if (time_ms == 0)
+		return;
+	object = json_copy((json_t *)(uintptr_t)c);
+	json_object_set_new(object, "source", json_string("control"));
+	json_object_set_new(object, "step", json_string(step));
+	json_object_set_new(object, "time_ms", json_integer(time_ms));
+	json_object_set_new(
+		object, "by", json_string(hbctl_json_text(json_object_get(c, who), "name")));
+	json_array_append_new(steps, object);
+}
+
+static int
+compare_steps(const void *a, const void *b)
+{
+	int64_t x = hbctl_json_i64(*(json_t *const *)a, "time_ms");
+	int64_t y = hbctl_json_i64(*(json_t *const *)b, "time_ms");
+
+	return (x > y) - (x < y);
+}
+
+/* Sorted by a copy: the array takes each of them again. */
+static json_t *
+sorted_steps(json_t *steps)
+{
+	size_t count = json_array_size(steps);
+	json_t **list = calloc(count + 1, sizeof(*list));
+	json_t *sorted = json_array();
+
+	for (size_t i = 0; i < count && list != NULL; i++)
+		list[i] = json_array_get(steps, i);
+	if (list != NULL)
+		qsort(list, count, sizeof(*list), compare_steps);
+	for (size_t i = 0; i < count && list != NULL; i++)
+		json_array_append(sorted, list[i]);
+	free(list);
+	json_decref(steps);
+	return sorted;
+}
+
+static void
+add_steps(json_t *steps, const json_t *answer)
+{
+	size_t index;
+	json_t *c;
+
+	json_array_foreach(json_object_get(answer, "items"), index, c)
+	{
+		bool withdrawn = strcmp(hbctl_json_text(c, "state"), "withdrawn") == 0;
+
+		add_step(steps, c, "asked", "asked_ms", "asker");
+		add_step(steps, c, "approved", "approved_ms", "checker");
+		add_step(steps, c, hbctl_json_text(c, "state"), "over_ms",
+			withdrawn ? "checker" : "nobody");
+	}
+}
+
+static void
+cases_path(const struct trace *t, int64_t before, char path[CASES_PATH_BYTES])
+{
+	const struct hbctl_trace_subject *s = &t->subject;
+	size_t used;
+
+	if (s->kind == HBCTL_TRACE_ORDER)
+		snprintf(path, CASES_PATH_BYTES, "/cases?limit=100&order=%s", s->text);
+	else if (s->kind == HBCTL_TRACE_PACKET)
+		snprintf(path, CASES_PATH_BYTES, "/cases?limit=100&hold=%016" PRIx64, s->id);
+	else
+		snprintf(path, CASES_PATH_BYTES, "/cases?limit=100&account=%" PRIu64, s->id);
+	used = strlen(path);
+	if (before != 0)
+		snprintf(path + used, CASES_PATH_BYTES - used, "&before=%" PRId64, before);
+}
+
+/* Control may be away, and so may its cases: the records name their numbers in any case. */
+static void
+read_cases(struct trace *t)
+{
+	bool packet =
+		t->subject.kind == HBCTL_TRACE_PACKET && hb_id_kind(t->subject.id) == HB_ID_PACKET;
+	char path[CASES_PATH_BYTES];
+	char error[HBCTL_ERROR_BYTES] = "";
+	int64_t before = 0;
+
+	t->steps = json_array();
+	do {
+		json_t *answer;
+		int status = 0;
+
+		if (packet)
+			break; /* no case is about one */
+		cases_path(t, before, path);
+		answer = hbctl_control_call(t->hbctl, "GET", path, NULL, &status, error);
+		if (status == 200)
+			add_steps(t->steps, answer);
+		else
+			fprintf(t->hbctl->err,
+				"hbctl: control does not tell the cases of operators%s%s\n",
+				error[0] == '\0' ? "" : ": ", error);
+		before = status == 200 ? hbctl_json_i64(answer, "next") : 0;
+		json_decref(answer);
+	} while (before != 0);
+	t->steps = sorted_steps(t->steps);
+}
+
+static void
+print_step(struct trace *t, const json_t *step)
+{
+	char when[HBCTL_TIME_BYTES];
+	const char *by = hbctl_json_text(step, "by");
+
+	hbctl_time(when, (uint64_t)hbctl_json_i64(step, "time_ms"));
+	fprintf(t->hbctl->out, "case %" PRId64 " %s %s: %s%s%s", hbctl_json_i64(step, "number"),
+		hbctl_json_text(step, "step"), hbctl_json_text(step, "verb"), when,
+		by[0] == '\0' ? "" : " by ", by);
+	if (strcmp(hbctl_json_text(step, "step"), "asked") == 0)
+		fprintf(t->hbctl->out, " reason=\"%s\"", hbctl_json_text(step, "reason"));
+	else if (hbctl_json_text(step, "outcome")[0] != '\0' && by[0] == '\0')
+		fprintf(t->hbctl->out, " outcome=%s", hbctl_json_text(step, "outcome"));
+	fputc('\n', t->hbctl->out);
+}
+
+/* Steps up to a time. */
+static void
+show_steps(struct trace *t, uint64_t time_ms)
+{
+	while (t->step_next < json_array_size(t->steps)) {
+		json_t *step = json_array_get(t->steps, t->step_next);
+		uint64_t at_ms = (uint64_t)hbctl_json_i64(step, "time_ms");
+
+		if (at_ms > time_ms)
+			return;
+		t->step_next++;
+		if (at_ms < t->subject.since_ms)
+			continue;
+		t->cases++;
+		if (t->hbctl->json)
+			hbctl_print_json(t->hbctl, json_incref(step));
+		else
+			print_step(t, step);
+	}
+}
+
 static void
 show_record(struct trace *t, const struct hb_record *record, uint64_t seq)
 {
@@ -226,6 +382,7 @@ show_record(struct trace *t, const struct hb_record *record, uint64_t seq)
 	const char *words = type_words(hbctl_json_text(object, "type"));
 
 	show_rows(t, seq - 1);
+	show_steps(t, record->time_ns / 1000000);
 	t->records++;
 	if (t->hbctl->json) {
 		json_object_set_new(object, "what", json_string(words));
@@ -314,12 +471,13 @@ read_rows(struct trace *t, char why[HBCTL_ERROR_BYTES], json_t **answer)
 static int
 conclude(struct trace *t, const char *why)
 {
-	bool found = t->records > 0 || t->rows_shown > 0;
+	bool found = t->records > 0 || t->rows_shown > 0 || t->cases > 0;
 
 	if (t->hbctl->json) {
 		hbctl_print_json(t->hbctl,
-			json_pack("{s:b, s:I, s:I, s:I, s:I, s:o}", "ok", (int)found, "records",
-				(json_int_t)t->records, "rows", (json_int_t)t->rows_shown,
+			json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:o}", "ok", (int)found,
+				"records", (json_int_t)t->records, "rows",
+				(json_int_t)t->rows_shown, "steps", (json_int_t)t->cases,
 				"first_seq", (json_int_t)t->first_seq, "last_seq",
 				(json_int_t)t->last_seq, "mysql",
 				why[0] == '\0' ? json_string("ok") : hbctl_json_string(why)));
@@ -347,11 +505,14 @@ hbctl_run_trace(struct hbctl *hbctl)
 	if (result != HBCTL_OK)
 		return result;
 	read_rows(&t, why, &answer);
+	read_cases(&t);
 	result = read_journal(&t);
 	if (result == HBCTL_OK) {
 		show_rows(&t, UINT64_MAX);
+		show_steps(&t, UINT64_MAX);
 		result = conclude(&t, why);
 	}
+	json_decref(t.steps);
 	json_decref(answer);
 	free(t.packet);
 	return result;

@@ -38,6 +38,7 @@ make_directories() {
     for name in dataplane persist control mysql; do
         install -d -m 2750 -o "${CONFIG[user.$name]}" -g "$GROUP" "$NODE/socket/$name"
     done
+    install -d -m 700 -o "${CONFIG[user.control]}" -g "${CONFIG[user.control]}" "$NODE/cases"
     install -d -m 700 -o "${CONFIG[user.persist]}" -g "${CONFIG[user.persist]}" "$NODE/journal"
 }
 

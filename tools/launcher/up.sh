@@ -155,6 +155,26 @@ command_down() {
     stop_node
 }
 
+command_reload() {
+    local name=nginx
+    if help_wanted "$@"; then
+        say "usage: ./hongbao reload [--config FILE]"
+        say "The running node takes over changed options: nginx's configuration is written anew and"
+        say "nginx reads it, then 'hbctl config reload' tells the others."
+        return
+    fi
+    need_root reload
+    choose_node "$@"
+    [ "${#REST[@]}" -eq 0 ] || usage_error "reload does not know '${REST[0]}'"
+    lock_node reload
+    place_config
+    make_nginx_config
+    if process_alive "$name"; then
+        kill -HUP "$(process_pid "$name")"
+    fi
+    "$NODE/bin/hbctl" -c "$NODE/etc/hongbao.conf" config reload
+}
+
 process_rss_mib() {
     awk '/^VmRSS:/ { printf "%d", $2 / 1024 }' "/proc/$1/status" 2>/dev/null || printf 0
 }
