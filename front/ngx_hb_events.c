@@ -29,6 +29,7 @@
 #include "front/events.h"
 #include "front/ngx_hb_ring.h"
 #include "front/ngx_http_hb_module.h"
+#include "shm/node.h"
 #include "shm/notices.h"
 
 
@@ -289,6 +290,12 @@ ngx_hb_events_handler(ngx_http_request_t *r)
         return ngx_http_hb_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE,
                                   "unavailable",
                                   "the notices are not there; ask again");
+    }
+
+    if (ngx_hb_degrade_level() >= HB_DEGRADE_NO_PUSH) {
+        return ngx_http_hb_refuse(r, NGX_HTTP_SERVICE_UNAVAILABLE, "degraded",
+                                  "event streams are switched off for a while; "
+                                  "ask again");
     }
 
     if (worker->count >= worker->conf->streams) {
@@ -832,6 +839,11 @@ ngx_hb_events_turn_handler(ngx_event_t *ev)
 
     if (ngx_exiting) {
         ngx_hb_events_end_all("restart");
+        return;
+    }
+
+    if (ngx_hb_degrade_level() >= HB_DEGRADE_NO_PUSH) {
+        ngx_hb_events_end_all("degraded");
         return;
     }
 

@@ -17,6 +17,7 @@
 
 
 #include "front/ngx_hb_ring.h"
+#include "shm/node.h"
 
 
 #define NGX_HB_SLOTS                16384
@@ -197,6 +198,23 @@ ngx_uint_t
 ngx_hb_attached(void)
 {
     return ngx_hb_worker != NULL && ngx_hb_worker->client != NULL;
+}
+
+
+uint32_t
+ngx_hb_degrade_level(void)
+{
+    const struct hb_node     *node;
+    const struct hb_segment  *segment;
+
+    if (ngx_hb_worker == NULL || ngx_hb_worker->client == NULL) {
+        return HB_DEGRADE_NORMAL;
+    }
+
+    segment = hb_client_node_segment(ngx_hb_worker->client);
+    node = (const void *) (segment->base + HB_SEGMENT_GUARD_BYTES);
+
+    return atomic_load_explicit(&node->degrade_level, memory_order_relaxed);
 }
 
 

@@ -64,6 +64,10 @@ void ngx_hb_forget(ngx_hb_slot_t *slot);
 
 ngx_uint_t ngx_hb_attached(void);
 
+/* what is off: enum hb_degrade_level, normal while no dataplane is there */
+
+uint32_t ngx_hb_degrade_level(void);
+
 /* the number in order numbers */
 
 uint32_t ngx_hb_node(void);

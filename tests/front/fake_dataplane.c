@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,14 @@ static struct hb_segment node_segment;
 static struct hb_node *node;
 static struct client clients[CLIENTS_MAX];
 
+/* SIGUSR1: pushes are switched off; SIGUSR2: nothing is */
+static void
+degrade(int number)
+{
+	atomic_store(
+		&node->degrade_level, number == SIGUSR1 ? HB_DEGRADE_NO_PUSH : HB_DEGRADE_NORMAL);
+}
+
 static void
 must(bool good, const char *what)
 {
@@ -65,6 +74,8 @@ make_node(void)
 		"node segment");
 	node = (struct hb_node *)(void *)(node_segment.base + HB_SEGMENT_GUARD_BYTES);
 	hb_node_init(node, lcore_count);
+	signal(SIGUSR1, degrade);
+	signal(SIGUSR2, degrade);
 	for (uint32_t i = 0; i < lcore_count; i++) {
 		lcore_wake[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		must(lcore_wake[i] >= 0, "eventfd");
@@ -304,7 +315,9 @@ sleep_until_something(int listener)
 		fds[count++] = (struct pollfd){.fd = lcore_wake[i], .events = POLLIN};
 	for (int i = 0; i < CLIENTS_MAX; i++)
 		fds[count++] = (struct pollfd){.fd = clients[i].socket, .events = POLLIN};
-	must(poll(fds, count, -1) >= 0, "poll");
+	/* a signal: look again */
+	if (poll(fds, count, -1) < 0 && errno == EINTR)
+		return;
 	for (uint32_t i = 0; i < lcore_count; i++)
 		(void)!read(lcore_wake[i], &rung, sizeof(rung));
 	for (int i = 0; i < CLIENTS_MAX; i++)

@@ -377,6 +377,25 @@ def the_ninth_stream_of_a_user_is_refused_until_one_ends(node):
         all_open(streams)
 
 
+def a_node_that_has_switched_pushes_off_ends_its_streams(node):
+    with Streams(node) as streams:
+        members = [stream(node, streams, 100 + i) for i in range(12)]
+        all_open(streams)
+        told = list(node.persist.grabs(3))
+        wait_last(told[-1], *members)
+        node.dataplane.send_signal(signal.SIGUSR1)
+        wait_for("the ends", 5, lambda: all(s.ends == ["degraded"] for s in members))
+        status, value, headers = request(node, jwt(11))
+        expect(status == 503 and value["status"] == "degraded", status, value)
+        expect(headers["Retry-After"] == "1", headers)
+        told += node.persist.grabs(3)
+        node.dataplane.send_signal(signal.SIGUSR2)
+        told += node.persist.grabs(3)
+        wait_last(told[-1], *members)
+        for s in members:
+            expect(ids(s) == [str(seq) for seq in told] and not s.resyncs, ids(s), s.resyncs)
+
+
 def over_tls_and_http_2_a_stream_flows_and_ends(node):
     other = Node(*node.programs, ("tls",))
     try:
@@ -508,6 +527,7 @@ TESTS = [
     a_client_that_does_not_read_is_let_go_and_hurts_nobody,
     a_stream_ends_with_its_token_and_refused_tokens_begin_none,
     the_ninth_stream_of_a_user_is_refused_until_one_ends,
+    a_node_that_has_switched_pushes_off_ends_its_streams,
     over_tls_and_http_2_a_stream_flows_and_ends,
     a_worker_with_as_many_streams_as_it_may_says_so,
     over_reloads_every_member_hears_everything_once,
