@@ -422,9 +422,10 @@ static void
 schedule_end_check(struct run *run)
 {
 	struct hb_load *load = run->load;
-	uint64_t past_ns = hb_mono_ns() - run->start_ns;
+	uint64_t now_ns = hb_mono_ns();
+	uint64_t past_ns = now_ns - run->start_ns;
 
-	if (run->next == load->request_count)
+	if (run->next == load->request_count || now_ns < run->start_ns)
 		return;
 	if (load->closed) {
 		if (load->duration_ms > 0 && past_ns > load->duration_ms * NS_PER_MS)
