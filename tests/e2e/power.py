@@ -75,8 +75,9 @@ class Loss:
     def __init__(self, directory, journal):
         self.directory = directory
         self.journal = journal
-        self.counts = dict.fromkeys(("losses", "sectors_pending", "sectors_lost", "sectors_torn",
-                                     "sectors_kept", "names_pending", "names_lost"), 0)
+        self.counts = dict.fromkeys(
+            ("losses", "writes", "syncs", "sectors_pending", "sectors_lost", "sectors_torn",
+             "sectors_kept", "names_pending", "names_lost"), 0)
 
     def files(self):
         """Paths of what there is, by inode."""
@@ -93,6 +94,8 @@ class Loss:
         path = os.path.join(self.directory, "log")
         if os.path.exists(path):
             log = Log(path)
+            self.counts["writes"] += log.writes
+            self.counts["syncs"] += log.syncs
             self.lose_names(log)
             self.lose_contents(log)
             os.unlink(path)

@@ -30,7 +30,7 @@
 #define PIECE_BYTES  (1u << 20)
 #define FDS_MAX	     4096
 #define SECTOR_BYTES 512u
-#define SYNC_US	     2000 /* a sync takes as long as on a disk, so that the power goes in it */
+#define SYNC_US	     5000 /* a sync takes as long as on a disk, so that the power goes in it */
 
 enum record_kind {
 	RECORD_WRITE = 1, /* of an inode: offset, length, the bytes before (none: zeros) */
@@ -320,6 +320,22 @@ openat64(int directory, const char *name, int flags, ...)
 	mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
 	va_end(arguments);
 	return open_file(directory, name, flags, mode);
+}
+
+/* What the compiler makes of an open() without a mode. */
+int __openat64_2(int directory, const char *name, int flags);
+int __open64_2(const char *path, int flags);
+
+int
+__openat64_2(int directory, const char *name, int flags)
+{
+	return open_file(directory, name, flags, 0);
+}
+
+int
+__open64_2(const char *path, int flags)
+{
+	return open_file(AT_FDCWD, path, flags, 0);
 }
 
 int
