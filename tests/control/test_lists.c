@@ -221,6 +221,28 @@ an_order_is_shown_to_its_owner_only(void **state)
 	assert_int_equal(get(1, "/v1/orders/123"), 400);
 }
 
+/* Rows carry the number that the order was made with, and are found by it. */
+static void
+orders_of_both_versions_are_listed_and_found(void **state)
+{
+	json_t *orders = walk(1, "/v1/orders");
+	uint32_t count[2] = {0};
+
+	(void)state;
+	for (size_t i = 0; i < json_array_size(orders); i++) {
+		const char *number = http_text(json_array_get(orders, i), "order_no");
+		char uri[96];
+
+		assert_true(number[2] == '1' || number[2] == '2');
+		count[number[2] - '1']++;
+		snprintf(uri, sizeof(uri), "/v1/orders/%s", number);
+		assert_int_equal(get(1, uri), 200);
+		assert_string_equal(http_text(last.json, "order_no"), number);
+	}
+	assert_true(count[0] > 0 && count[1] > 0);
+	json_decref(orders);
+}
+
 static void
 a_stranger_has_empty_lists(void **state)
 {
@@ -373,6 +395,7 @@ main(void)
 		cmocka_unit_test(pages_hold_every_order_of_a_user_once),
 		cmocka_unit_test(a_statement_leads_from_nothing_to_the_balance),
 		cmocka_unit_test(an_order_is_shown_to_its_owner_only),
+		cmocka_unit_test(orders_of_both_versions_are_listed_and_found),
 		cmocka_unit_test(a_stranger_has_empty_lists),
 		cmocka_unit_test(cursors_and_limits_are_checked),
 		cmocka_unit_test(min_seq_waits_a_second_for_ones_own_write),

@@ -280,6 +280,7 @@ bed_traffic(struct bed *bed, uint64_t users, uint32_t grabs)
 	for (uint32_t i = 0; i < grabs; i++) {
 		uint64_t user = world_random(w) % users + 1;
 
+		w->config.order_version = 1 + i / 64 % 2; /* as if restarts had changed it */
 		if (i % 50 == 0)
 			send_some(bed, user, 100);
 		if (i % 97 == 0)
