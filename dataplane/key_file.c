@@ -120,7 +120,7 @@ hb_key_file_read(const char *path, struct hb_token_keys *keys, char error[256])
 		snprintf(error, 256,
 			"the key file %.120s does not hold exactly %d hexadecimal digits, and "
 			"behind "
-			"them at most %d lines \"DIGITS SECOND\"",
+			"them at most %d lines of digits and a second",
 			path, DIGITS, HB_TOKEN_KEYS_MAX - 1);
 out:
 	explicit_bzero(text, sizeof(text));

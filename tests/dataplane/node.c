@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -310,6 +312,8 @@ open_ports(struct node *node)
 void
 node_start(struct node *node, uint32_t lcores, uint32_t parked_max)
 {
+	int pair[2];
+
 	memset(node, 0, sizeof(*node));
 	hb_log_open("test", 0);
 	make_directories(node);
@@ -326,7 +330,10 @@ node_start(struct node *node, uint32_t lcores, uint32_t parked_max)
 	node->setup.control_uid = getuid();
 	node->setup.token_keys.count = 1;
 	memcpy(node->setup.token_keys.key[0], "0123456789abcdef", HB_TOKEN_KEY_BYTES);
-	node->setup.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+	node->setup.stop_fd = pair[0];
+	node->signals = pair[1];
 	if (node_frame_keys != NULL)
 		open_ports(node);
 	node->persist.epoch = 1;
@@ -339,7 +346,8 @@ void
 node_remove(const char *directory)
 {
 	static const char *const parts[] = {HB_PATH_PERSIST_SOCKET, HB_PATH_DATAPLANE_SOCKET,
-		"socket/dataplane", "socket/persist", "socket", HB_PATH_KEY_FRAME, "key", ""};
+		"socket/dataplane", "socket/persist", "socket", HB_PATH_KEY_FRAME,
+		HB_PATH_KEY_TOKEN, "key", ""};
 	char path[HB_PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
@@ -349,9 +357,18 @@ node_remove(const char *directory)
 }
 
 void
+node_signal(struct node *node, uint32_t number)
+{
+	struct signalfd_siginfo information = {.ssi_signo = number};
+
+	assert_int_equal(
+		write(node->signals, &information, sizeof(information)), sizeof(information));
+}
+
+void
 node_stop(struct node *node)
 {
-	eventfd_write(node->setup.stop_fd, 1);
+	node_signal(node, SIGTERM);
 	pthread_join(node->thread, NULL);
 	assert_string_equal(node->error, "");
 	assert_int_equal(node->result, 0);
@@ -360,6 +377,7 @@ node_stop(struct node *node)
 	persist_kill(node);
 	hb_state_close(&node->persist.replayed);
 	close(node->setup.stop_fd);
+	close(node->signals);
 	node_remove(node->directory);
 }
 

@@ -38,10 +38,14 @@ struct node {
 	struct hb_config config;
 	struct hb_dataplane_setup setup;
 	struct fake_persist persist;
+	int signals; /* the other end of setup.stop_fd */
 	pthread_t thread;
 	int result;
 	char error[HB_DATAPLANE_ERROR_MAX];
 };
+
+/** What a signal does to the process, here to the dataplane in its thread: SIGTERM, SIGHUP. */
+void node_signal(struct node *node, uint32_t number);
 
 /** How long what is over stays in memory in nodes started from now on, seconds; 0 = the default. */
 extern int64_t node_retention_s;

@@ -3,6 +3,7 @@
  * @file
  * What the dataplane itself answers: broken frames, tokens, marks, audits, deadlines.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -10,12 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/paths.h"
+#include "dataplane/key_file.h"
 #include "node.h"
 #include "shm/ids.h"
 
@@ -203,6 +207,91 @@ a_level_of_degradation_is_published_and_holds_until_its_time(void **state)
 	assert_true(hb_wall_ns() / 1000000000 >= frame.until_s);
 }
 
+/* Put a text into the key file, and let the dataplane read it. @return whether it took it */
+static bool
+keys_reloaded(const char *text)
+{
+	const struct hb_node *seen = published();
+	uint32_t taken = atomic_load(&seen->reloads), refused = atomic_load(&seen->reload_failures);
+	char path[HB_PATH_MAX];
+	int fd;
+
+	hb_path(path, node.directory, "key");
+	mkdir(path, 0755);
+	hb_path(path, node.directory, HB_PATH_KEY_TOKEN);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	node_signal(&node, SIGHUP);
+	for (int i = 0; i < 5000; i++) {
+		if (atomic_load(&seen->reloads) != taken)
+			return true;
+		if (atomic_load(&seen->reload_failures) != refused)
+			return false;
+		usleep(1000);
+	}
+	fail_msg("the dataplane does not read its keys");
+	return false;
+}
+
+/* A transfer of 1 fen with a token that control issues now. */
+static void
+transfer_frame(struct hb_frame_transfer *transfer)
+{
+	struct hb_frame_token ask;
+	union reply reply;
+	const struct hb_reply_token *token = (const void *)(reply.bytes + sizeof(struct hb_reply));
+
+	frame_begin(&ask, HB_OP_TOKEN_ISSUE, sizeof(ask), SENDER, SENDER);
+	ask.for_operation = HB_OP_TRANSFER;
+	assert_int_equal(call(control, &ask, &reply), HB_STATUS_OK);
+	frame_begin(transfer, HB_OP_TRANSFER, sizeof(*transfer), SENDER, SENDER);
+	transfer->head.token_id = token->token_id;
+	transfer->head.token_mac = token->token_mac;
+	transfer->head.token_expiry_s = token->expiry_s;
+	transfer->head.sequence = token->sequence + 1;
+	transfer->to = 1002;
+	transfer->amount_fen = 1;
+}
+
+static void
+a_rotated_key_signs_and_those_before_verify_until_their_end(void **state)
+{
+	static const uint8_t rotated[] = "\x00\x11\x22\x33\x44\x55\x66\x77"
+					 "\x88\x99\xaa\xbb\xcc\xdd\xee\xff";
+	struct hb_frame_transfer before, now, later;
+	union reply reply;
+	char text[HB_KEY_FILE_BYTES_MAX];
+	uint64_t now_s = hb_wall_ns() / 1000000000;
+
+	(void)state;
+	fund(control, SENDER, 100);
+	transfer_frame(&before);
+	later = before;
+	later.head.sequence++;
+	/* "0123456789abcdef" is the key of node.c */
+	snprintf(text, sizeof(text),
+		"00112233445566778899aabbccddeeff\n30313233343536373839616263646566 %llu\n",
+		(unsigned long long)now_s + 100);
+	assert_true(keys_reloaded(text));
+	transfer_frame(&now);
+	assert_int_equal(
+		now.head.token_mac, hb_token_mac(rotated, now.head.token_id, SENDER, SENDER,
+					    now.head.token_expiry_s, HB_OP_TRANSFER));
+	assert_int_equal(call(control, &before, &reply), HB_STATUS_OK);
+	assert_int_equal(call(control, &now, &reply), HB_STATUS_OK);
+	assert_false(keys_reloaded("not a key\n")); /* changes nothing */
+	now.head.sequence++;
+	assert_int_equal(call(control, &now, &reply), HB_STATUS_OK);
+	for (int i = 0; i < 20; i++) /* many in a row: each is at all lcores when it is counted */
+		assert_true(keys_reloaded(text));
+	assert_true(keys_reloaded("00112233445566778899aabbccddeeff\n"));
+	assert_int_equal(call(control, &later, &reply), HB_STATUS_TOKEN_INVALID);
+	now.head.sequence++;
+	assert_int_equal(call(control, &now, &reply), HB_STATUS_OK);
+	assert_int_equal(balance(control, 1002), 4);
+}
+
 static void
 what_is_left_of_a_packet_goes_back_at_its_deadline(void **state)
 {
@@ -334,6 +423,7 @@ main(void)
 		TEST(tokens_that_users_ask_for_are_taken_by_control_and_work),
 		TEST(a_mark_and_an_audit_of_every_partition_are_answered),
 		TEST(a_level_of_degradation_is_published_and_holds_until_its_time),
+		TEST(a_rotated_key_signs_and_those_before_verify_until_their_end),
 		TEST(what_is_left_of_a_packet_goes_back_at_its_deadline),
 		cmocka_unit_test_setup_teardown(
 			what_is_over_is_forgotten_and_a_hold_goes_back_at_its_deadline,

@@ -40,7 +40,7 @@ class Grabber:
 
 @test
 def a_degraded_node_refuses_lists_and_sends_clearly_and_grabs_go_on():
-    with OwnNode("degrade", dataplane__lcores=2, alarm__interval_ms=200, degrade__lag_ms=500,
+    with OwnNode("degrade", dataplane__lcores=2, alarm__interval_ms=200, degrade__lag_ms=5000,
                  degrade__step_s=0, degrade__calm_s=1) as node:
         business = node.business()
         sender, = Numbers.take(1)

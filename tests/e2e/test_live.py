@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import threading
 import time
 
@@ -169,11 +170,14 @@ def options_change(node, business, sender):
     expect("capacity.accounts" in out and "needs a restart" in out, "for people:", out)
 
     # A file with an error changes nothing, in no process.
-    with open(node.path("etc/hongbao.conf"), "a") as f:
-        f.write("packet: { count_max = 0; };\n")
+    set_option(node, packet__count_max=0)
     code, out, err = node.hbctl("config", "reload")
-    expect(code != 0 and "count_max" in err, "a bad file:", code, out, err)
+    expect(code == 2 and "count_max" in err, "a bad file:", code, out, err)
+    for name in ("dataplane", "persist", "control"):
+        os.kill(node.pid(name), signal.SIGHUP)
+        wait_for(name + " to refuse it", 10, lambda: re.search(
+            r"event=options_not_read .*count_max", node.log_text(name)))
     code, value = business.call("POST", "/business/v1/packets", dict(packet, count=7))
     expect(code == 201, "a packet of 7 after a bad file:", code, value)
-    set_option(node, capacity__accounts=524288)
-    reload(node)
+    set_option(node, capacity__accounts=524288, packet__count_max=10000)
+    expect(set(reload(node)) == {"packet.count_max"}, "not back to what was")

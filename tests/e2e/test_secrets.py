@@ -139,9 +139,9 @@ def no_secret_is_in_logs_dumps_metrics_arguments_or_environments():
         errors(node, node.user(users[0], [GROUP]), business)
         broken_files(node)
         node.kill("dataplane", 6)  # an abort, as an assertion that fails makes it
+        wait_for("the alarm", 20, lambda: node.control("GET", "/alarms")[1]["recent"])
         node.kill("control")
         node.try_up()
-        wait_for("the alarm", 20, lambda: node.control("GET", "/alarms")[1]["recent"])
         node.hbctl("alarms", "test")
         secrets = {name: needles(secret) for name, secret in CANARY.items()}
         secrets["alarm.webhook"] = {WEBHOOK_SECRET.encode()}
