@@ -21,11 +21,11 @@
 #include "shm/frame.h"
 #include "shm/ids.h"
 
-#define COUNT(array)	   (sizeof(array) / sizeof((array)[0]))
-#define SQL_MAX		   512
-#define ROWS_FIRST	   4096
-#define CONNECT_TIMEOUT_S  10
-#define STAND_IN_FROZEN	   "1000000000000" /* fen: what a sender has frozen before */
+#define COUNT(array)	  (sizeof(array) / sizeof((array)[0]))
+#define SQL_MAX		  512
+#define ROWS_FIRST	  4096
+#define CONNECT_TIMEOUT_S 10
+#define STAND_IN_FROZEN	  "1000000000000" /* fen: what a sender has frozen before */
 
 /* What is written in this order: three tables of rows, then changes. */
 enum step {
@@ -64,7 +64,7 @@ struct row_list {
 
 /* An account of the ledger: its row when it is opened, and what a batch adds. */
 struct account {
-	uint64_t id; /* key */
+	uint64_t id;	 /* key */
 	uint64_t batch;	 /* above 0: of its newest change, plus 1 */
 	uint64_t change; /* index of it among the rows or the updates */
 	bool opened;	 /* that change is its row */
@@ -82,7 +82,8 @@ struct bare {
 	char *error;
 	struct row_list lists[STEP_COUNT][HB_PARTITION_COUNT];
 	struct hb_db_statement *statements[STEP_COUNT][HB_PARTITION_COUNT];
-	uint64_t *ends[STEP_COUNT][HB_PARTITION_COUNT]; /* of each batch: index behind its last row */
+	uint64_t *ends[STEP_COUNT]
+		      [HB_PARTITION_COUNT]; /* of each batch: index behind its last row */
 	uint64_t batches;
 	uint64_t seq_min, seq_max;
 	uint64_t grabs;
@@ -181,8 +182,8 @@ read_table(struct bare *b, enum step step, uint32_t partition)
 	HB_ASSERT(layout->row_bytes <= sizeof(row));
 	hb_table_select_sql(table_of[step], partition, select);
 	snprintf(sql, sizeof(sql), "%s WHERE %s > ? ORDER BY %s", select, sequence, sequence);
-	rc = hb_db_prepare(b->db, sql, after, 1, layout->columns, layout->column_count, &statement,
-		b->error);
+	rc = hb_db_prepare(
+		b->db, sql, after, 1, layout->columns, layout->column_count, &statement, b->error);
 	if (rc != 0)
 		return rc;
 	rc = hb_db_query(statement, &b->options->after, row, take_row, list, b->error);
@@ -242,8 +243,7 @@ cut_rows(struct bare *b, enum step step, uint32_t partition)
 	if (ends == NULL)
 		return no_memory(b);
 	for (uint64_t batch = 0; batch < b->batches; batch++) {
-		while (at < list->count &&
-			batch_of(b, seq_of(step, list_at(list, at))) <= batch)
+		while (at < list->count && batch_of(b, seq_of(step, list_at(list, at))) <= batch)
 			at++;
 		ends[batch] = at;
 	}
@@ -252,8 +252,8 @@ cut_rows(struct bare *b, enum step step, uint32_t partition)
 
 /* One change of an account per batch: of its row when the batch opens it. */
 static int
-change_account(struct bare *b, struct hb_map *accounts, const struct hb_row_flow *flow,
-	uint64_t batch)
+change_account(
+	struct bare *b, struct hb_map *accounts, const struct hb_row_flow *flow, uint64_t batch)
 {
 	uint32_t p = hb_partition_of(flow->account);
 	struct row_list *list = &b->lists[STEP_ACCOUNT_UPDATE][p];
@@ -287,8 +287,8 @@ change_account(struct bare *b, struct hb_map *accounts, const struct hb_row_flow
 }
 
 static int
-change_packet(struct bare *b, struct hb_map *packets, const struct hb_row_claim *claim,
-	uint64_t batch)
+change_packet(
+	struct bare *b, struct hb_map *packets, const struct hb_row_claim *claim, uint64_t batch)
 {
 	struct row_list *list = &b->lists[STEP_PACKET_UPDATE][hb_partition_of(claim->packet)];
 	struct packet *packet = hb_map_get(packets, claim->packet);
@@ -302,8 +302,7 @@ change_packet(struct bare *b, struct hb_map *packets, const struct hb_row_claim 
 		packet->batch = batch + 1;
 		packet->update = list->count - 1;
 		*(struct packet_update *)list_at(list, packet->update) =
-			(struct packet_update){
-				.packet = claim->packet, .state = HB_PACKET_OPEN};
+			(struct packet_update){.packet = claim->packet, .state = HB_PACKET_OPEN};
 	}
 	update = list_at(list, packet->update);
 	update->left_delta -= claim->amount_fen;
@@ -313,8 +312,7 @@ change_packet(struct bare *b, struct hb_map *packets, const struct hb_row_claim 
 
 /* An account that a batch opens has its balance of that batch in its row; the rest are changes. */
 static int
-open_account(
-	struct hb_map *accounts, struct hb_row_account *row, uint64_t index, uint64_t batch)
+open_account(struct hb_map *accounts, struct hb_row_account *row, uint64_t index, uint64_t batch)
 {
 	struct account *account = hb_map_get(accounts, row->account);
 
@@ -451,7 +449,10 @@ execute(struct bare *b, const char *format, const char *into, const char *from, 
 
 	snprintf(number, sizeof(number), "%02u", partition);
 	for (const char *at = format; *at != '\0'; at++) {
-		const char *text = *at == '@' ? into : *at == '$' ? from : *at == '#' ? number : NULL;
+		const char *text = *at == '@'	? into
+				   : *at == '$' ? from
+				   : *at == '#' ? number
+						: NULL;
 
 		if (text == NULL)
 			sql[length++] = *at;
@@ -564,8 +565,8 @@ write_batch(struct bare *b, uint64_t batch)
 	int rc = hb_db_execute(b->db, "START TRANSACTION", b->error);
 
 	if (rc == 0)
-		rc = hb_db_execute(b->db, "UPDATE jpos SET seq = seq + 1, at_ns = at_ns + 1",
-			b->error);
+		rc = hb_db_execute(
+			b->db, "UPDATE jpos SET seq = seq + 1, at_ns = at_ns + 1", b->error);
 	for (uint32_t step = 0; step < STEP_COUNT; step++)
 		for (uint32_t p = 0; p < HB_PARTITION_COUNT && rc == 0; p++)
 			rc = write_step(b, step, p, batch);

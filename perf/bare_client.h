@@ -14,10 +14,10 @@
 #include <stdint.h>
 
 struct hb_bare_client {
-	const char *socket;	    /* of the server */
-	const char *from;	    /* database of the ledger */
-	const char *into;	    /* a database that is made, and replaced when it is there */
-	uint64_t after;		    /* rows of records above this sequence: all are of grabs */
+	const char *socket; /* of the server */
+	const char *from;   /* database of the ledger */
+	const char *into;   /* a database that is made, and replaced when it is there */
+	uint64_t after;	    /* rows of records above this sequence: all are of grabs */
 	uint64_t records_per_commit;
 };
 

@@ -63,8 +63,8 @@ struct hb_world_check {
 
 /* What the state's objects take, over all partitions. */
 struct hb_world_memory {
-	uint64_t accounts, packets, windows; /* there are */
-	uint64_t account_bytes, packet_bytes; /* of one slot */
+	uint64_t accounts, packets, windows;		/* there are */
+	uint64_t account_bytes, packet_bytes;		/* of one slot */
 	uint64_t account_room_bytes, packet_room_bytes; /* of all slots, free ones too */
 	uint64_t arena_bytes; /* blocks of packets: shares with claims, indexes, greetings */
 };

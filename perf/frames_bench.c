@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hongbao-frames-bench: frames in UDP datagrams as a front on another machine sends them, over a
- * net_memif port or a kernel socket, and the peers that only send datagrams back. perf/bench_frames.py
- * prepares the grabs and judges.
+ * net_memif port or a kernel socket, and the peers that only send datagrams back.
+ * perf/bench_frames.py prepares the grabs and judges.
  *
  * Datagrams are made and sealed ahead. One thread sends while fewer than so many frames are without
  * an answer; what is not answered for a while counts as lost and is asked again. Nothing is kept.
@@ -43,7 +43,10 @@
 #define FRAMES_MAX	1000000
 #define SERVER_MAC	"02:00:00:00:00:01" /* of the node's end too */
 
-enum way { WAY_MEMIF, WAY_UDP };
+enum way {
+	WAY_MEMIF,
+	WAY_UDP
+};
 
 struct datagram {
 	uint8_t bytes[HB_WIRE_PACKET_BYTES_MAX];
@@ -90,7 +93,8 @@ static const char help[] =
 	"hongbao-frames-bench durable|already|echo --grabs FILE --per-datagram N [options]\n"
 	"  durable: each grab once, until all are answered; already: winners ask again;\n"
 	"  echo: whatever comes back counts\n"
-	"hongbao-frames-bench mac-swap --memif SOCKET    sends every packet back, MACs changed over\n"
+	"hongbao-frames-bench mac-swap --memif SOCKET    sends every packet back, MACs changed "
+	"over\n"
 	"hongbao-frames-bench udp-echo --port N          the same with recvmmsg and sendmmsg\n"
 	"    --memif SOCKET   a net_memif port; without it a kernel socket to 127.0.0.1\n"
 	"    --address A --port N --key-id N --key HEX   of the node (10.78.0.1, 7400)\n"
@@ -367,8 +371,7 @@ take_payload(struct bench *b, const uint8_t *payload, uint32_t bytes)
 		b->ok += head.count;
 		b->outstanding -= b->outstanding < head.count ? b->outstanding : head.count;
 		if (datagram < b->datagram_count)
-			hb_histogram_add(
-				&b->latency, b->now_ns - b->datagrams[datagram].sent_ns);
+			hb_histogram_add(&b->latency, b->now_ns - b->datagrams[datagram].sent_ns);
 		return;
 	}
 	if (b->datagrams_in % MAC_CHECK_EVERY == 1 &&
@@ -496,8 +499,8 @@ send_some(struct bench *b)
 	uint64_t which[BURST];
 	uint32_t count = 0, sent, frames = 0;
 
-	while (count < BURST && b->outstanding + frames + b->options.per_datagram <=
-					b->options.in_flight) {
+	while (count < BURST &&
+		b->outstanding + frames + b->options.per_datagram <= b->options.in_flight) {
 		if (!next_datagram(b, &which[count]))
 			break;
 		b->datagrams[which[count]].sent_ns = b->now_ns;
@@ -623,10 +626,9 @@ parse_options(struct bench *b, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	static struct bench bench = {.options = {.address = "10.78.0.1",
-					     .udp_port = 7400,
-					     .in_flight = 512,
-					     .seconds = 2}};
+	static struct bench bench = {
+		.options = {
+			.address = "10.78.0.1", .udp_port = 7400, .in_flight = 512, .seconds = 2}};
 	static const struct {
 		const char *name;
 		void (*function)(struct bench *b);

@@ -362,8 +362,8 @@ run_load(int argc, char **argv)
 		load->request_count = plan.request_count - load->request_first;
 	if (load->request_count == 0 ||
 		load->request_first + load->request_count > plan.request_count)
-		usage_error("the plan holds fewer requests than --first and --requests",
-			options.plan);
+		usage_error(
+			"the plan holds fewer requests than --first and --requests", options.plan);
 	load->plan = &plan;
 
 	raise_descriptor_limit();

@@ -189,9 +189,8 @@ request_start(struct run *run)
 	connection->head_length = 0;
 	connection->body_length = BODY_LENGTH_UNSET;
 	connection->send_done = 0;
-	connection->send_length =
-		hb_plan_request(load->plan, (uint32_t)(load->request_first + run->next),
-			connection->request);
+	connection->send_length = hb_plan_request(
+		load->plan, (uint32_t)(load->request_first + run->next), connection->request);
 	run->next++;
 	if (run->next < load->request_count && !load->closed)
 		run->next_due_ns += arrival_gap_ns(run);

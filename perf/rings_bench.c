@@ -432,7 +432,8 @@ hb_rings_bench(const struct hb_rings_options *options, char error[160])
 	rings.random = options->seed;
 	result = open_rings(&rings);
 	while (result == 0 && fgets(line, sizeof(line), stdin) != NULL) {
-		bool whole = sscanf(line, "%15s %15s %399s %" SCNu64, mode, kind, load, &count) == 4;
+		bool whole =
+			sscanf(line, "%15s %15s %399s %" SCNu64, mode, kind, load, &count) == 4;
 
 		rings.kind = kind;
 		if (whole && strcmp(mode, "tell") == 0)

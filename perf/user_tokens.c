@@ -63,8 +63,7 @@ signer_open(struct signer *signer, const struct hb_user_tokens *tokens, char err
 	if (OPENSSL_hexstr2buf_ex(signer->secret, sizeof(signer->secret), &signer->secret_bytes,
 		    tokens->secret_hex, '\0') != 1)
 		return fail(error, -EINVAL, "--secret must be hexadecimal, at most 128 bytes");
-	if (eddsa ? signer->secret_bytes != ED25519_BYTES
-		  : signer->secret_bytes < SECRET_BYTES_MIN)
+	if (eddsa ? signer->secret_bytes != ED25519_BYTES : signer->secret_bytes < SECRET_BYTES_MIN)
 		return fail(error, -EINVAL, "--secret has 32 bytes for EdDSA, 32 to 128 for HS256");
 	if (!eddsa)
 		return 0;
@@ -90,8 +89,7 @@ public_key_print(const struct signer *signer, char error[160])
 	uint8_t key[ED25519_BYTES];
 	size_t length = sizeof(key);
 
-	if (signer->key == NULL ||
-		EVP_PKEY_get_raw_public_key(signer->key, key, &length) != 1)
+	if (signer->key == NULL || EVP_PKEY_get_raw_public_key(signer->key, key, &length) != 1)
 		return fail(error, -EINVAL, "--public is for EdDSA");
 	for (size_t i = 0; i < length; i++)
 		printf("%02x", key[i]);
