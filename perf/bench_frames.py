@@ -28,7 +28,8 @@ GOAL_MAC_SWAP = 0.5
 
 
 def program():
-    path = os.path.join(os.environ.get("HONGBAO_BUILD") or os.path.join(ROOT, "build"), "perf", "hongbao-frames-bench")
+    path = os.path.join(os.environ.get("HONGBAO_BUILD") or os.path.join(ROOT, "build"), "perf",
+                        "hongbao-frames-bench")
     expect(os.access(path, os.X_OK), "there is no", path, "; run ./hongbao build")
     return path
 
