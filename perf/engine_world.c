@@ -100,21 +100,20 @@ open_journal(struct hb_world *world)
 	return 0;
 }
 
-/*
- * Pages are made before anything is measured, and each is written to once: a hypervisor with page
- * tables of its own (shadow paging) fills them at the first access, which costs more than ten
- * grabs.
- */
+/* Pages are made before anything is measured. */
 static int
-touch(const struct hb_segment *segment)
+populate(const struct hb_segment *segment)
 {
-	volatile uint8_t *bytes = segment->base;
+	return madvise(segment->base, segment->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
+}
 
-	if (madvise(segment->base, segment->bytes, MADV_POPULATE_WRITE) != 0)
-		return -errno;
-	for (uint64_t at = 0; at < segment->bytes; at += PAGE_BYTES)
+void
+hb_world_touch(struct hb_world *world)
+{
+	volatile uint8_t *bytes = world->state.segment.base;
+
+	for (uint64_t at = 0; at < world->state.segment.bytes; at += PAGE_BYTES)
 		bytes[at] = bytes[at];
-	return 0;
 }
 
 int
@@ -132,11 +131,11 @@ hb_world_open(struct hb_world *world, const struct hb_capacity *capacity, uint64
 	world->input.config = &world->config;
 	result = hb_state_create(&world->state, capacity, WORLD_NODE);
 	if (result == 0)
-		result = touch(&world->state.segment);
+		result = populate(&world->state.segment);
 	if (result == 0)
 		result = hb_state_create(&world->replica, capacity, WORLD_NODE);
 	if (result == 0)
-		result = touch(&world->replica.segment);
+		result = populate(&world->replica.segment);
 	if (result == 0)
 		result = open_journal(world);
 	if (result != 0)
