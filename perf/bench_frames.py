@@ -11,7 +11,7 @@ import tempfile
 
 from bench_rings import LAG_SECONDS_MAX, Rings, with_node
 from generator import cpu_clock_us, cpu_of_generator, cpu_of_server, go_first, pin
-from lib import expect, free_port, log
+from lib import ROOT, expect, free_port, log
 
 ADDRESS, UDP_BASE = "10.78.0.1", 7400
 SERVER_MAC = "02:00:00:00:00:01"
@@ -28,7 +28,8 @@ GOAL_MAC_SWAP = 0.5
 
 
 def program():
-    path = os.path.join(os.environ.get("HONGBAO_BUILD", ""), "perf", "hongbao-frames-bench")
+    path = os.path.join(os.environ.get("HONGBAO_BUILD") or os.path.join(ROOT, "build"), "perf",
+                        "hongbao-frames-bench")
     expect(os.access(path, os.X_OK), "there is no", path, "; run ./hongbao build")
     return path
 

@@ -28,6 +28,17 @@ LOADED = re.compile(r"DB loaded from (base|incr) file \S+: ([0-9.]+) seconds")
 CAPACITY_FULL = {"capacity__windows": 2097152, "capacity__orders": 1048576}
 
 
+def take_snapshot(node):
+    """Of everything committed so far. A snapshot reaches to the journal's durable hint, which is
+    written once a second."""
+    wanted = node.persist("status")["committed_seq"]
+    end = time.monotonic() + SNAPSHOT_S_MAX
+    while recover_once(node)["snapshot_seq"] < wanted:
+        expect(time.monotonic() < end, "no snapshot reaches record", wanted)
+        time.sleep(1.1)
+        expect(node.hbctl("snapshot", seconds=SNAPSHOT_S_MAX)[0] == 0, "hbctl snapshot failed")
+
+
 def recover_once(node):
     result = subprocess.run([program(), "recovery", "--config", node.path("etc/hongbao.conf")],
                             capture_output=True, text=True)
@@ -103,7 +114,7 @@ def recovery(options):
 
     def work(node):
         with Rings(node, options, grabs, USERS) as rings:
-            expect(node.hbctl("snapshot", seconds=SNAPSHOT_S_MAX)[0] == 0, "hbctl snapshot failed")
+            take_snapshot(node)
             log("grabbing", grabs)
             rings.run("closed", "durable", IN_FLIGHT, grabs)
         expect(node.hbctl("mark")[0] == 0, "hbctl mark failed")
@@ -122,6 +133,8 @@ def recovery(options):
                 peer.close()
         if any(run["records"] < grabs or run["records"] != run["read"] for run in ours):
             result["wrong"].append("fewer records were replayed than there were grabs")
+        if any(run["snapshot_seq"] == 0 for run in ours):
+            result["wrong"].append("no snapshot was loaded")
         if any(run["marks"] == 0 for run in ours):
             result["wrong"].append("no mark was compared")
         mine = middle(ours)

@@ -315,7 +315,8 @@ command_run(struct bench *b, const char *kind, uint32_t burst, uint64_t count)
 			continue;
 		if (count < kinds[i].count_min)
 			return -ERANGE;
-		b->run_count++;
+		if (b->run_count++ == 0)
+			hb_world_touch(&b->world);
 		kinds[i].prepare(b, count);
 		hb_world_drive(&b->world, b->frames, count, burst, &b->outcome);
 		print_outcome(kind, burst, count, &b->outcome);

@@ -23,6 +23,7 @@
 #include "shm/record.h"
 
 #define READER_NAP_US	  50
+#define PAGE_BYTES	  4096
 #define TOKENS_PER_MS	  10000
 #define PACKET_COUNT_MAX  100000
 #define PACKET_LIFETIME_S 2592000
@@ -101,9 +102,18 @@ open_journal(struct hb_world *world)
 
 /* Pages are made before anything is measured. */
 static int
-touch(const struct hb_segment *segment)
+populate(const struct hb_segment *segment)
 {
 	return madvise(segment->base, segment->bytes, MADV_POPULATE_WRITE) == 0 ? 0 : -errno;
+}
+
+void
+hb_world_touch(struct hb_world *world)
+{
+	volatile uint8_t *bytes = world->state.segment.base;
+
+	for (uint64_t at = 0; at < world->state.segment.bytes; at += PAGE_BYTES)
+		bytes[at] = bytes[at];
 }
 
 int
@@ -122,11 +132,11 @@ hb_world_open(struct hb_world *world, const struct hb_capacity *capacity, uint64
 	world->input.config = &world->config;
 	result = hb_state_create(&world->state, capacity, WORLD_NODE);
 	if (result == 0)
-		result = touch(&world->state.segment);
+		result = populate(&world->state.segment);
 	if (result == 0)
 		result = hb_state_create(&world->replica, capacity, WORLD_NODE);
 	if (result == 0)
-		result = touch(&world->replica.segment);
+		result = populate(&world->replica.segment);
 	if (result == 0)
 		result = open_journal(world);
 	if (result != 0)

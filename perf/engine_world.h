@@ -76,6 +76,13 @@ void hb_world_close(struct hb_world *world);
 /** Bytes of the state in huge pages, from /proc; 0 = none. */
 uint64_t hb_world_huge_bytes(const struct hb_world *world);
 
+/**
+ * Write to each page of the state, to be called before the first measurement: a hypervisor with
+ * page tables of its own (shadow paging) fills them at the first access, which costs more than ten
+ * grabs.
+ */
+void hb_world_touch(struct hb_world *world);
+
 uint64_t hb_world_random(struct hb_world *world);
 
 /** Ask one thing outside of any measurement, as control. Asserts status OK. @return the reply */

@@ -35,7 +35,7 @@
 #define POOL_PACKETS	8191
 #define QUEUE_PACKETS	1024
 #define LOST_NS		UINT64_C(100000000)
-#define LINK_WAIT_MS	10000
+#define LINK_WAIT_MS	30000
 #define GROUP		7
 #define CLIENT_PORT	7399
 #define MAC_CHECK_EVERY 64 /* datagrams of the node whose MAC is checked */

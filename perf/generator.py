@@ -7,14 +7,14 @@ import platform
 import subprocess
 import time
 
-from lib import Failure, expect
+from lib import ROOT, Failure, expect
 
 NICE = -15
 
 
 def program():
     path = os.environ.get("HB_BENCH_PROGRAM") or os.path.join(
-        os.environ.get("HONGBAO_BUILD", ""), "perf", "hongbao-bench")
+        os.environ.get("HONGBAO_BUILD") or os.path.join(ROOT, "build"), "perf", "hongbao-bench")
     expect(os.access(path, os.X_OK), "there is no", path, "; run ./hongbao build")
     return path
 
