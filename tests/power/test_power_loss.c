@@ -35,8 +35,8 @@
 #include "shm/ids.h"
 #include "tests/dataplane/node.h"
 
-#define CYCLES_DEFAULT 8
-#define MUTANT_CYCLES  8
+#define CYCLES_DEFAULT 4
+#define MUTANT_CYCLES  6
 #define TOLD_MAX       (1u << 20)
 #define TOLD_MIN       20 /* acknowledgements of a cycle before the power goes */
 #define WRITES_MIN     10 /* of a cycle, seen by the library */
