@@ -59,8 +59,8 @@ hbi_decide_account_open(const struct hb_partition *p, const struct hb_frame *fra
 	const struct hb_idempotency_entry *done;
 	struct hb_record_account_open *r;
 	struct hb_idempotency keep;
-	enum hb_status status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters,
-		sizeof(parameters), hbi_now_ms(p, input), &keep, &done);
+	enum hb_status status = hbi_idempotency_check(
+		p, frame, f->idempotency_key, parameters, sizeof(parameters), input, &keep, &done);
 
 	if (hbi_done_before(frame, status, done, 0, decision))
 		return;
@@ -128,8 +128,8 @@ hbi_decide_transfer(const struct hb_partition *p, const struct hb_frame *frame,
 		hbi_reply(decision, frame, HB_STATUS_FRAME_INVALID);
 		return;
 	}
-	status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters, sizeof(parameters),
-		hbi_now_ms(p, input), &keep, &done);
+	status = hbi_idempotency_check(
+		p, frame, f->idempotency_key, parameters, sizeof(parameters), input, &keep, &done);
 	if (hbi_done_before(frame, status, done, f->amount_fen, decision))
 		return;
 	status = transfer_check(p, f, input, &use, &order_stamp);
@@ -180,8 +180,8 @@ hbi_decide_order_open(const struct hb_partition *p, const struct hb_frame *frame
 	struct hb_idempotency keep;
 	struct hb_reply *reply;
 	uint64_t order_stamp = 0;
-	enum hb_status status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters,
-		sizeof(parameters), hbi_now_ms(p, input), &keep, &done);
+	enum hb_status status = hbi_idempotency_check(
+		p, frame, f->idempotency_key, parameters, sizeof(parameters), input, &keep, &done);
 
 	if (hbi_done_before(frame, status, done, f->amount_fen, decision))
 		return;

@@ -163,8 +163,8 @@ hbi_decide_hold(const struct hb_partition *p, const struct hb_frame *frame,
 		hbi_reply(decision, frame, HB_STATUS_FRAME_INVALID);
 		return;
 	}
-	status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters, sizeof(parameters),
-		hbi_now_ms(p, input), &keep, &done);
+	status = hbi_idempotency_check(
+		p, frame, f->idempotency_key, parameters, sizeof(parameters), input, &keep, &done);
 	if (status == HB_STATUS_OK && done != NULL) {
 		hold_repeat(p, f, done, decision);
 		return;

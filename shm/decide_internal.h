@@ -99,11 +99,13 @@ enum hb_status hbi_token_check(const struct hb_partition *p, const struct hb_fra
 /**
  * Look up a command's key. A key of zeros is replaced by one made of token and sequence.
  * @param entry set when the same command was done before (status OK)
- * @return OK, CONFLICT, SEQUENCE_USED (another command with the same sequence) or TABLE_FULL
+ * @return OK, CONFLICT, TABLE_FULL, SEQUENCE_USED (another command with the same sequence), or what
+ *         is wrong with the token when it is not the frame's own
  */
 enum hb_status hbi_idempotency_check(const struct hb_partition *p, const struct hb_frame *frame,
-	const uint8_t key[16], const void *parameters, uint64_t parameter_bytes, uint64_t now_ms,
-	struct hb_idempotency *keep, const struct hb_idempotency_entry **entry);
+	const uint8_t key[16], const void *parameters, uint64_t parameter_bytes,
+	const struct hb_input *input, struct hb_idempotency *keep,
+	const struct hb_idempotency_entry **entry);
 
 void hbi_decide_packet_create(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_decision *decision);

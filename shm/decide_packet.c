@@ -165,7 +165,7 @@ hbi_decide_packet_create(const struct hb_partition *p, const struct hb_frame *fr
 	}
 	send_parameters_fill(&s, f);
 	status = hbi_idempotency_check(
-		p, frame, f->idempotency_key, &s, sizeof(s), hbi_now_ms(p, input), &keep, &done);
+		p, frame, f->idempotency_key, &s, sizeof(s), input, &keep, &done);
 	if (status == HB_STATUS_OK && done != NULL) {
 		send_repeat(p, frame, done, s.total_fen, decision);
 		return;

@@ -64,10 +64,22 @@ hash_parameters(const void *parameters, uint64_t bytes)
 	return hash;
 }
 
+/* A stranger with somebody's token hears that it is not his, not what became of it. */
+static enum hb_status
+token_used_status(
+	const struct hb_partition *p, const struct hb_frame *frame, const struct hb_input *input)
+{
+	struct hb_token_use use;
+	enum hb_status status = hbi_token_check(p, frame, input, &use);
+
+	return status == HB_STATUS_OK ? HB_STATUS_SEQUENCE_USED : status;
+}
+
 enum hb_status
 hbi_idempotency_check(const struct hb_partition *p, const struct hb_frame *frame,
-	const uint8_t key[16], const void *parameters, uint64_t parameter_bytes, uint64_t now_ms,
-	struct hb_idempotency *keep, const struct hb_idempotency_entry **entry)
+	const uint8_t key[16], const void *parameters, uint64_t parameter_bytes,
+	const struct hb_input *input, struct hb_idempotency *keep,
+	const struct hb_idempotency_entry **entry)
 {
 	bool of_token = key_is_zero(key);
 
@@ -86,8 +98,8 @@ hbi_idempotency_check(const struct hb_partition *p, const struct hb_frame *frame
 	keep->parameter_hash = hash_parameters(parameters, parameter_bytes);
 	*entry = hb_idempotency_find(p, keep->key);
 	if (*entry != NULL && (*entry)->parameter_hash != keep->parameter_hash)
-		return of_token ? HB_STATUS_SEQUENCE_USED : HB_STATUS_CONFLICT;
-	if (*entry == NULL && !hbi_idempotency_room(p, now_ms))
+		return of_token ? token_used_status(p, frame, input) : HB_STATUS_CONFLICT;
+	if (*entry == NULL && !hbi_idempotency_room(p, hbi_now_ms(p, input)))
 		return HB_STATUS_TABLE_FULL;
 	return HB_STATUS_OK;
 }

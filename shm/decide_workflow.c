@@ -19,8 +19,8 @@ hbi_decide_account_freeze(const struct hb_partition *p, const struct hb_frame *f
 	struct hb_record_account_freeze *r;
 	struct hb_idempotency keep;
 	struct hb_reply *reply;
-	enum hb_status status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters,
-		sizeof(parameters), hbi_now_ms(p, input), &keep, &done);
+	enum hb_status status = hbi_idempotency_check(
+		p, frame, f->idempotency_key, parameters, sizeof(parameters), input, &keep, &done);
 
 	if (hbi_done_before(frame, status, done, 0, decision))
 		return;
@@ -116,8 +116,8 @@ hbi_decide_order_update(const struct hb_partition *p, const struct hb_frame *fra
 	enum hb_status status;
 
 	memcpy(&parameters[6], f->channel_reference, sizeof(f->channel_reference));
-	status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters, sizeof(parameters),
-		hbi_now_ms(p, input), &keep, &done);
+	status = hbi_idempotency_check(
+		p, frame, f->idempotency_key, parameters, sizeof(parameters), input, &keep, &done);
 	if (hbi_done_before(frame, status, done, order != NULL ? order->amount_fen : 0, decision))
 		return;
 	if (order == NULL || order->account != frame->target)
@@ -274,8 +274,8 @@ hbi_decide_adjust(const struct hb_partition *p, const struct hb_frame *frame,
 	struct hb_idempotency keep;
 	struct hb_reply *reply;
 	uint64_t order_stamp = 0;
-	enum hb_status status = hbi_idempotency_check(p, frame, f->idempotency_key, parameters,
-		sizeof(parameters), hbi_now_ms(p, input), &keep, &done);
+	enum hb_status status = hbi_idempotency_check(
+		p, frame, f->idempotency_key, parameters, sizeof(parameters), input, &keep, &done);
 
 	if (hbi_done_before(frame, status, done, f->amount_fen, decision))
 		return;

@@ -97,6 +97,43 @@ test_amounts_outside_their_limits_are_refused(void **unused)
 	}
 }
 
+/*
+ * The key of a transfer without one is made of token and sequence, so another user's frame with
+ * them finds the first transfer when both users are of one partition: he hears about the token
+ * only.
+ */
+static void
+test_a_stranger_with_a_used_token_hears_that_it_is_not_his(void **unused)
+{
+	uint64_t id = w.input.now_ns / 1000000 << 14 | 1;
+	uint32_t expiry_s = (uint32_t)(hb_stamp_ms(id) / 1000) + HB_TOKEN_LIFETIME_S;
+	const uint8_t *key = w.config.token_keys.key[0];
+	uint64_t stranger = 6;
+	struct hb_frame_transfer f = {
+		.head = {.operation = HB_OP_TRANSFER,
+			.length = sizeof(f),
+			.target = 5,
+			.user = 5,
+			.token_id = id,
+			.token_expiry_s = expiry_s,
+			.token_mac = hb_token_mac(key, id, 5, 5, expiry_s, HB_OP_TRANSFER),
+			.sequence = hb_token_initial_sequence(key, id, 5) + 1},
+		.to = 7,
+		.amount_fen = 10};
+
+	(void)unused;
+	while (hb_partition_of(stranger) != hb_partition_of(5))
+		stranger++;
+	assert_int_equal(world_fund(&w, 5, 100), HB_STATUS_OK);
+	assert_int_equal(world_fund(&w, stranger, 100), HB_STATUS_OK);
+	w.config.tokens_required = true;
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_OK);
+	f.amount_fen = 11;
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_SEQUENCE_USED);
+	f.head.user = f.head.target = stranger;
+	assert_int_equal(world_ask(&w, &f), HB_STATUS_TOKEN_INVALID);
+}
+
 /* Its own key makes a second transfer another command, but the token's sequence is used. */
 static void
 test_a_sequence_serves_one_transfer_whatever_its_key(void **unused)
@@ -199,6 +236,7 @@ main(void)
 		TEST(test_a_recharge_is_credited_once),
 		TEST(test_the_same_key_gets_the_same_order_and_other_parameters_conflict),
 		TEST(test_amounts_outside_their_limits_are_refused),
+		TEST(test_a_stranger_with_a_used_token_hears_that_it_is_not_his),
 		TEST(test_a_sequence_serves_one_transfer_whatever_its_key),
 		TEST(test_a_transfer_moves_money_between_partitions),
 		TEST(test_frames_that_break_the_format_are_refused),
