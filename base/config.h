@@ -141,6 +141,9 @@
 	INT(notices_events, "notices.events", 1048576, 1024, 16777216,                             \
 		"events kept for streams that come back, rounded up to a power of two, 128 bytes " \
 		"each, taken as they come; the default lasts 10 minutes at 1,700 events/s")        \
+	INT(notices_tokens, "notices.tokens", 0, 0, 1,                                             \
+		"1: money tokens go to the event streams of the users who asked; 0: to the "       \
+		"business system, which asks for them")                                            \
 	INT(log_debug, "log.debug", 0, 0, 1, "log debug events too")
 
 /*

@@ -21,6 +21,7 @@
 #define HB_PATH_PERSIST_SOCKET	     "socket/persist/link.sock"
 #define HB_PATH_PERSIST_ADMIN_SOCKET "socket/persist/admin.sock"
 #define HB_PATH_NOTICES_SOCKET	     "socket/persist/notices.sock"
+#define HB_PATH_TOKENS_SOCKET	     "socket/control/tokens.sock"
 #define HB_PATH_CONTROL_SOCKET	     "socket/control/admin.sock"
 #define HB_PATH_CONTROL_HTTP_SOCKET  "socket/control/http.sock"
 #define HB_PATH_MYSQL_SOCKET	     "socket/mysql/mysql.sock"

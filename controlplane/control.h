@@ -18,6 +18,7 @@
 
 struct hb_alarms;
 struct hb_degrade;
+struct hb_token_push;
 
 struct hb_control {
 	struct hb_config *config; /* what is live in it is read through the configure functions */
@@ -28,6 +29,7 @@ struct hb_control {
 	struct hb_cases *cases; /* NULL: their file could not be read */
 	struct hb_alarms *alarms;
 	struct hb_degrade *degrade;
+	struct hb_token_push *token_push; /* NULL: the business system takes tokens */
 	struct hb_persist_admin persist;
 	struct hb_signature_checker signatures;
 	struct hb_http_server *admin_server;

@@ -22,6 +22,7 @@
 #include "base/paths.h"
 #include "controlplane/alarms.h"
 #include "controlplane/control.h"
+#include "controlplane/token_push.h"
 #include "controlplane/degrade.h"
 
 #define LOCK_PATH	      "socket/control/control.lock"
@@ -141,6 +142,20 @@ open_cases(void)
 		hb_log(HB_LOG_ERROR, "cases_unavailable", "error=\"%s\"", error);
 }
 
+/* Nobody's uid when the user does not exist yet: then nobody may come. */
+static int
+start_token_push(char error[256])
+{
+	const struct passwd *front = getpwnam(config.user_front);
+	char path[HB_PATH_MAX];
+
+	if (!config.notices_tokens)
+		return 0;
+	hb_path(path, config.node_directory, HB_PATH_TOKENS_SOCKET);
+	return hb_token_push_start(&control.token_push, control.engine, path,
+		front != NULL ? front->pw_uid : (uid_t)-1, error);
+}
+
 static int
 start(char error[256])
 {
@@ -173,6 +188,8 @@ start(char error[256])
 	result = hb_jobs_start(control.jobs);
 	if (result == 0)
 		result = hb_alarms_start(&control.alarms, &control, error);
+	if (result == 0)
+		result = start_token_push(error);
 	return result != 0 ? result : serve(error);
 }
 
@@ -182,6 +199,7 @@ stop(void)
 {
 	hb_http_stop(control.http_server);
 	hb_http_stop(control.admin_server);
+	hb_token_push_stop(control.token_push);
 	hb_alarms_stop(control.alarms);
 	hb_jobs_stop(control.jobs);
 	hb_engine_stop(control.engine);

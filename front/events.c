@@ -130,6 +130,21 @@ hb_event_index_remove(struct hb_listener *listener)
 	}
 }
 
+/* Those of a key that this scan has not found yet. */
+static void
+tell_key(struct hb_event_index *index, uint64_t key,
+	void (*tell)(void *context, struct hb_listener *listener), void *context)
+{
+	struct hb_listener_link *link = index->bucket[hb_mix64(key) % BUCKETS];
+
+	for (; link != NULL; link = link->next) {
+		if (link->key != key || link->listener->found == index->scan)
+			continue;
+		link->listener->found = index->scan;
+		tell(context, link->listener);
+	}
+}
+
 void
 hb_event_index_each(struct hb_event_index *index, const struct hb_notice *notice,
 	void (*tell)(void *context, struct hb_listener *listener), void *context)
@@ -138,16 +153,16 @@ hb_event_index_each(struct hb_event_index *index, const struct hb_notice *notice
 	uint32_t count = keys_of(notice, keys);
 
 	index->scan++;
-	for (uint32_t i = 0; i < count; i++) {
-		struct hb_listener_link *link = index->bucket[hb_mix64(keys[i]) % BUCKETS];
+	for (uint32_t i = 0; i < count; i++)
+		tell_key(index, keys[i], tell, context);
+}
 
-		for (; link != NULL; link = link->next) {
-			if (link->key != keys[i] || link->listener->found == index->scan)
-				continue;
-			link->listener->found = index->scan;
-			tell(context, link->listener);
-		}
-	}
+void
+hb_event_index_each_of_user(struct hb_event_index *index, uint64_t user,
+	void (*tell)(void *context, struct hb_listener *listener), void *context)
+{
+	index->scan++;
+	tell_key(index, user, tell, context);
 }
 
 /* ---- texts ---- */

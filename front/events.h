@@ -63,6 +63,10 @@ void hb_event_index_remove(struct hb_listener *listener);
 void hb_event_index_each(struct hb_event_index *index, const struct hb_notice *notice,
 	void (*tell)(void *context, struct hb_listener *listener), void *context);
 
+/** Call `tell` once for every listener of a user; it must not change the index. */
+void hb_event_index_each_of_user(struct hb_event_index *index, uint64_t user,
+	void (*tell)(void *context, struct hb_listener *listener), void *context);
+
 /** Does the notice concern this listener? The same answer as hb_event_index_each. */
 bool hb_event_concerns(const struct hb_notice *notice, const struct hb_listener *listener);
 

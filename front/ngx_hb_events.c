@@ -27,7 +27,9 @@
 #include <ngx_http.h>
 
 #include "front/events.h"
+#include "front/ngx_hb_events.h"
 #include "front/ngx_hb_ring.h"
+#include "front/ngx_hb_tokens.h"
 #include "front/ngx_http_hb_module.h"
 #include "shm/node.h"
 #include "shm/notices.h"
@@ -57,6 +59,7 @@
 
 typedef struct {
     ngx_str_t                   socket;
+    ngx_str_t                   tokens;     /* "": they go elsewhere */
     ngx_msec_t                  heartbeat;
     size_t                      queue;
     ngx_uint_t                  streams;
@@ -152,6 +155,8 @@ static void ngx_hb_events_catch_up(void);
 static void ngx_hb_events_tell(void *context, struct hb_listener *listener);
 static void ngx_hb_events_tell_one(ngx_hb_events_stream_t *stream,
     const struct hb_notice *notice);
+static void ngx_hb_events_append_text(void *context,
+    struct hb_listener *listener);
 static void ngx_hb_events_unknown(const struct hb_notice *notice);
 static void ngx_hb_events_beat(void);
 static void ngx_hb_events_end_all(const char *reason);
@@ -178,6 +183,13 @@ static ngx_command_t  ngx_hb_events_commands[] = {
       ngx_conf_set_str_slot,
       NGX_HTTP_MAIN_CONF_OFFSET,
       offsetof(ngx_hb_events_main_conf_t, socket),
+      NULL },
+
+    { ngx_string("hb_events_tokens"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_str_slot,
+      NGX_HTTP_MAIN_CONF_OFFSET,
+      offsetof(ngx_hb_events_main_conf_t, tokens),
       NULL },
 
     { ngx_string("hb_events_heartbeat"),
@@ -1345,6 +1357,47 @@ ngx_hb_events_reattach_handler(ngx_event_t *ev)
 }
 
 
+/* what is no notice */
+
+void
+ngx_hb_events_tell_user(uint64_t user, const char *event, const char *data,
+    size_t length)
+{
+    u_char                   text[NGX_HB_EVENTS_DATA_MAX + 64], *last;
+    ngx_str_t                whole;
+    ngx_hb_events_worker_t  *worker;
+
+    worker = ngx_hb_events_worker;
+
+    if (worker->count == 0 || length > NGX_HB_EVENTS_DATA_MAX) {
+        return;
+    }
+
+    last = ngx_slprintf(text, text + sizeof(text), "event: %s\ndata: %*s\n\n",
+                        event, length, data);
+
+    whole.data = text;
+    whole.len = last - text;
+
+    hb_event_index_each_of_user(worker->index, user, ngx_hb_events_append_text,
+                                &whole);
+    ngx_hb_events_flush();
+}
+
+
+static void
+ngx_hb_events_append_text(void *context, struct hb_listener *listener)
+{
+    ngx_str_t  *text = context;
+
+    ngx_hb_events_stream_t  *stream;
+
+    stream = ngx_queue_data(listener, ngx_hb_events_stream_t, listener);
+
+    ngx_hb_events_append(stream, (char *) text->data, text->len);
+}
+
+
 /* configuration */
 
 static void *
@@ -1356,6 +1409,7 @@ ngx_hb_events_create_main_conf(ngx_conf_t *cf)
      * set by ngx_pcalloc():
      *
      *     conf->socket = { 0, NULL };
+     *     conf->tokens = { 0, NULL };
      *     conf->used = 0;
      */
 
@@ -1471,7 +1525,7 @@ ngx_hb_events_init_process(ngx_cycle_t *cycle)
 
     ngx_hb_events_attach();
 
-    return NGX_OK;
+    return ngx_hb_tokens_init(cycle, &emcf->tokens);
 }
 
 
@@ -1485,6 +1539,8 @@ ngx_hb_events_exit_process(ngx_cycle_t *cycle)
     if (worker == NULL) {
         return;
     }
+
+    ngx_hb_tokens_exit();
 
     if (worker->link != NULL) {
         ngx_close_connection(worker->link);

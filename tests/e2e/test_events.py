@@ -139,6 +139,52 @@ def over_reloads_and_a_kill_of_persist_every_member_hears_every_grab_once():
 
 
 @test
+def a_money_token_reaches_the_streams_of_its_user_alone_and_waits_while_control_is_away():
+    with OwnNode("tokens", front__workers=4, notices__tokens=1) as node, Streams(node) as streams:
+        business = Business(node)
+        business.open_accounts([SENDER, *MEMBERS])
+        business.credit([(SENDER, 100000)])
+        members = [opened(node, streams, m, (GROUP,)) for m in MEMBERS]
+        twice = opened(node, streams, MEMBERS[0], (GROUP,))
+        everybody = [*members, twice]
+        wait_for("streams", 10, lambda: streams.open_count() == len(everybody))
+        packet = send(business, SENDER, len(MEMBERS), group=GROUP)
+
+        def ask(member):
+            code, value = User(node, member, (GROUP,)).call(
+                "POST", "/v1/tokens", {"operation": "grab", "target": packet})
+            expect((code, value) == (202, {"status": "asked"}), "asking answered", code, value)
+
+        for member in MEMBERS:
+            ask(member)
+        wait_for("a token each", 5, lambda: all(s.named("token") for s in everybody))
+        for stream in everybody:
+            value, = stream.named("token")
+            expect(value["user"] == stream.account and value["target"] == packet, value)
+            expect("-%d-" % stream.account in value["token"], value)
+        expect(twice.named("token") == members[0].named("token"), "two streams of one user differ")
+        for member, stream in zip(MEMBERS, members):
+            value, = stream.named("token")
+            code, told = User(node, member, (GROUP,)).grab(packet, value["token"],
+                                                           value["sequence"] + 1, GROUP)
+            expect(code == 200, "a grab with the token of the stream:", code, told)
+        code, value = business.call("GET", "/business/v1/tokens/asked")
+        expect(code == 200 and value["items"] == [], "the business system got", value)
+
+        node.kill("control")
+        ask(MEMBERS[1])
+        time.sleep(0.5)
+        expect(len(members[1].named("token")) == 1, "a token without control")
+        code, text = node.try_up()
+        expect(code == 0, "up ended with", code, text)
+        wait_for("the token after control is back", 10, lambda: len(members[1].named("token")) == 2)
+        expect(all(len(s.named("token")) == 1 for s in everybody if s.account != MEMBERS[1]),
+               "somebody else heard it")
+        expect(not any(s.resyncs for s in everybody), "there was a resync")
+        node.expect_sound()
+
+
+@test
 def tokens_of_others_and_none_open_no_stream_and_tell_nothing():
     with OwnNode("events", front__workers=2) as node, Streams(node, reconnect=False) as streams:
         expired = streams.add(Stream(SENDER, node.keys.jwt(SENDER, lifetime_s=-5)))

@@ -128,7 +128,7 @@ class Node:
         key.write_text(f"main HS256 {SECRET.hex()}\n")
         self.configuration = self.directory / "etc" / "nginx.conf"
         text = TEMPLATE.read_text()
-        for name in ("frames", "tls", "per_user", "per_address"):
+        for name in ("frames", "tls", "per_user", "per_address", "tokens"):
             if name not in sections:
                 text = re.sub(rf" *# \[{name}\n.*?# \]{name}\n", "", text, flags=re.DOTALL)
         if "tls" in sections:

@@ -63,7 +63,8 @@ nginx_sections() {
     [ "${CONFIG[front.requests_per_user]}" != 0 ] || printf '/# \[per_user/,/# \]per_user/d\n'
     [ "${CONFIG[front.connections_per_address]}" != 0 ] ||
         printf '/# \[per_address/,/# \]per_address/d\n'
-    printf '/# [][]\(frames\|tls\|per_user\|per_address\)$/d\n'
+    [ "${CONFIG[notices.tokens]}" = 1 ] || printf '/# \[tokens/,/# \]tokens/d\n'
+    printf '/# [][]\(frames\|tls\|per_user\|per_address\|tokens\)$/d\n'
 }
 
 # make_nginx_config [FILE]: fill the template: @NAME@ -> value. Values hold none of the characters sed minds: the
