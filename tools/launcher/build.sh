@@ -38,23 +38,6 @@ build() {
     fi
 }
 
-# nginx's configure does not cope with spaces, so it sees the sources by another name then.
-build_front() {
-    local source=$ROOT out=$BUILD/front
-    mkdir -p "$out"
-    case $ROOT$BUILD in
-    *[[:space:]]*)
-        mkdir -p "$STATE_ROOT"
-        ln -sfn "$ROOT" "$STATE_ROOT/$CHECKOUT_ID.source"
-        source=$STATE_ROOT/$CHECKOUT_ID.source
-        out=$STATE_ROOT/$CHECKOUT_ID.front
-        mkdir -p "$out"
-        ;;
-    esac
-    quietly "the nginx module" bash "$source/front/build.sh" "$out"
-    [ "$out" = "$BUILD/front" ] || cp "$out/"*.so "$BUILD/front/"
-}
-
 build() {
     local started
     started=$(now_ms)
