@@ -86,7 +86,8 @@ def by_operator(node, user, grabber, send):
         expect(code == 0, "up ended with", code, text)
         wait_for("the operator's level after a restart of " + process, 20,
                  lambda: level(node) == ("no-new-packets", "operator") and
-                 send("degrade-4") == (503, "degraded"))
+                 node.metrics()["hongbao_degrade_level"] == 3)
+        expect(send("degrade-4") == (503, "degraded"), "a send after a restart of", process)
         grabber.grab()
     expect(node.metrics()["hongbao_degrade_level"] == 3, "the metric says otherwise")
     code, _, _ = node.hbctl("degrade", "auto")

@@ -102,11 +102,17 @@ class Node(test_nginx.Node):
             text = text.replace(old, new)
         self.configuration.write_text(text)
         before = set(self.workers())
-        said = self.attached()
+        said, left = self.attached(), self.leaving()
         self.nginx.send_signal(signal.SIGHUP)
         wait_for("new workers", 20, lambda: len(set(self.workers()) - before) >= WORKERS and
                  self.attached() >= said + WORKERS)
+        # nginx tells the old ones 0.1 s later; until then they accept, too
+        wait_for("old workers to leave", 20, lambda: self.leaving() >= left + WORKERS)
         return before
+
+    def leaving(self):
+        """How many workers were told to shut down so far."""
+        return self.log().count("gracefully shutting down")
 
     def stop(self):
         self.persist.kill()
