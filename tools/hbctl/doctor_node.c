@@ -23,6 +23,7 @@
 #define NGINX_PROGRAM	"/usr/sbin/nginx"
 #define NGINX_CONFIG	"etc/nginx.conf"
 #define MODULE_FILE	"bin/ngx_hb_module.so"
+#define STREAM_MODULE	"/usr/lib/nginx/modules/ngx_stream_module.so" /* ours rests on it */
 
 extern char **environ;
 
@@ -277,7 +278,7 @@ look_at_mysql(struct hbctl_doctor *doctor)
 
 /* ---- nginx ---- */
 
-/* The load_module lines of the node's nginx.conf, else our module alone. */
+/* The load_module lines of the node's nginx.conf, else those it would have. */
 static bool
 write_test_config(struct hbctl_doctor *doctor, const char *folder)
 {
@@ -301,7 +302,7 @@ write_test_config(struct hbctl_doctor *doctor, const char *folder)
 		fclose(in);
 	hb_path(path, doctor->hbctl->config.node_directory, MODULE_FILE);
 	if (!any)
-		fprintf(out, "load_module %s;\n", path);
+		fprintf(out, "load_module %s;\nload_module %s;\n", STREAM_MODULE, path);
 	fprintf(out, "pid %s/pid;\nerror_log stderr;\nevents {}\n", folder);
 	return fclose(out) == 0;
 }
