@@ -19,12 +19,14 @@
 #include <jansson.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "controlplane/asked_tokens.h"
 #include "controlplane/commands.h"
 #include "shm/push.h"
 
-#define PACE_MS	    50 /* between looks: what a user waits for his token at most */
+#define PACE_MS	    50	 /* between looks: what a user waits for his token at most */
+#define SETTLE_MS   1500 /* from the first worker on: the others of a restart are on their way */
 #define TAKE_MAX    1024
 #define BACKLOG	    64
 #define SOCKET_MODE 0660
@@ -39,6 +41,7 @@ struct hb_token_push {
 	/* the thread's */
 	int workers[HB_TOKEN_PUSH_WORKERS_MAX];
 	uint32_t worker_count;
+	uint64_t settled_ns; /* before it nothing is taken: who holds the stream may not be here */
 	bool complained;
 };
 
@@ -78,6 +81,8 @@ admit(struct hb_token_push *push)
 		close(fd);
 		return;
 	}
+	if (push->worker_count == 0)
+		push->settled_ns = hb_mono_ns() + SETTLE_MS * UINT64_C(1000000);
 	push->workers[push->worker_count++] = fd;
 }
 
@@ -109,7 +114,7 @@ push_main(void *argument)
 		if (poll(&listener, 1, PACE_MS) > 0)
 			admit(push);
 		sweep(push);
-		if (push->worker_count == 0)
+		if (push->worker_count == 0 || hb_mono_ns() < push->settled_ns)
 			continue;
 		if (hb_asked_tokens_take(push->engine, TAKE_MAX, tell_workers, push) >= 0) {
 			push->complained = false;
