@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/write_all.h"
 #include "persist/segment_list.h"
 #include "persist/snapshot.h"
 #include "persist/source.h"
@@ -62,22 +63,6 @@ show(struct copying *c, const char *step, uint64_t bytes)
 
 /* ---- files ---- */
 
-static int
-write_all(int fd, const uint8_t *bytes, size_t length)
-{
-	while (length > 0) {
-		ssize_t n = write(fd, bytes, length);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		bytes += n;
-		length -= (size_t)n;
-	}
-	return 0;
-}
-
 /* Read a file through; to_fd -1: only hash. */
 static int
 pump(int from_fd, int to_fd, uint64_t *bytes, uint8_t *sha256)
@@ -103,7 +88,7 @@ pump(int from_fd, int to_fd, uint64_t *bytes, uint8_t *sha256)
 		if (sha256 != NULL)
 			hb_digest_add(&digest, buffer, (size_t)n);
 		if (to_fd >= 0)
-			rc = write_all(to_fd, buffer, (size_t)n);
+			rc = hb_write_all(to_fd, buffer, (size_t)n);
 		*bytes += (uint64_t)n;
 	}
 	if (rc == 0 && sha256 != NULL)
@@ -297,9 +282,9 @@ write_frame(struct copying *c, const struct hb_journal_frame *frame)
 		rc = begin_raw_segment(c, frame->segment_number);
 	if (rc != 0)
 		return rc;
-	rc = write_all(c->segment_fd, (const uint8_t *)frame, length);
+	rc = hb_write_all(c->segment_fd, frame, length);
 	if (rc == 0)
-		rc = write_all(c->segment_fd, zeros, padding);
+		rc = hb_write_all(c->segment_fd, zeros, padding);
 	if (rc != 0)
 		return fail(c, rc, "cannot write", "a raw segment");
 	c->segment_offset += frame->frame_length;

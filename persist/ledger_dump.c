@@ -16,6 +16,7 @@
 #include <zstd.h>
 
 #include "base/assert.h"
+#include "base/write_all.h"
 #include "shm/limits.h"
 
 #define FORMAT_NAME    "hongbao-ledger"
@@ -69,22 +70,6 @@ stream_close(struct stream *s)
 }
 
 static int
-write_file(int fd, const uint8_t *bytes, size_t length)
-{
-	while (length > 0) {
-		ssize_t n = write(fd, bytes, length);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		bytes += n;
-		length -= (size_t)n;
-	}
-	return 0;
-}
-
-static int
 put(struct stream *s, const void *bytes, size_t length, bool end)
 {
 	ZSTD_inBuffer in = {bytes, length, 0};
@@ -97,7 +82,7 @@ put(struct stream *s, const void *bytes, size_t length, bool end)
 		left = ZSTD_compressStream2(
 			s->packer, &out, &in, end ? ZSTD_e_end : ZSTD_e_continue);
 		HB_ASSERT(!ZSTD_isError(left));
-		rc = write_file(s->fd, s->buffer, out.pos);
+		rc = hb_write_all(s->fd, s->buffer, out.pos);
 		if (rc != 0)
 			return rc;
 	} while (in.pos < in.size || (end && left > 0));
