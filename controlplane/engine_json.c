@@ -293,31 +293,42 @@ hb_detail_json(const struct hb_reply_detail *d)
 	return json;
 }
 
+bool
+hb_packet_request_read(const struct hb_http_request *request, struct hb_http_reply *reply,
+	const char *const names[], char values[][HB_HTTP_QUERY_VALUE_MAX + 1], uint64_t *packet,
+	uint64_t *after)
+{
+	*after = 0;
+	if (!hb_packet_id_parse(request->parameter[0], packet)) {
+		hb_http_error(reply, 400, "bad_request",
+			"the packet id is not 16 hexadecimal digits in lower case");
+		return false;
+	}
+	if (!hb_http_query(request, reply, names, values))
+		return false;
+	if (values[0][0] && !hb_decimal_parse(values[0], HB_PACKET_COUNT_MAX, after)) {
+		hb_http_error(reply, 400, "bad_request", "query parameter after must be in 0..%d",
+			HB_PACKET_COUNT_MAX);
+		return false;
+	}
+	return true;
+}
+
 void
 hb_packet_get(const struct hb_http_request *request, struct hb_http_reply *reply)
 {
 	static const char *const names[] = {"after", NULL};
 	char values[1][HB_HTTP_QUERY_VALUE_MAX + 1];
 	uint64_t packet;
-	uint64_t after = 0;
+	uint64_t after;
 	union hb_any_frame frame;
 	union hb_any_reply answer;
 	json_t *json;
 	int http = 200;
 	int error;
 
-	if (!hb_packet_id_parse(request->parameter[0], &packet)) {
-		hb_http_error(reply, 400, "bad_request",
-			"the packet id is not 16 hexadecimal digits in lower case");
+	if (!hb_packet_request_read(request, reply, names, values, &packet, &after))
 		return;
-	}
-	if (!hb_http_query(request, reply, names, values))
-		return;
-	if (values[0][0] && !hb_decimal_parse(values[0], HB_PACKET_COUNT_MAX, &after)) {
-		hb_http_error(reply, 400, "bad_request", "query parameter after must be in 0..%d",
-			HB_PACKET_COUNT_MAX);
-		return;
-	}
 	hb_frame_begin(&frame, HB_OP_PACKET_DETAIL, sizeof(frame.detail), packet, 0);
 	frame.detail.claim_first = (uint32_t)after;
 	error = hb_engine_call_one(((struct hb_control *)request->context)->engine, &frame.head,

@@ -71,6 +71,16 @@ bool hb_call_all_partitions(struct hb_control *control, enum hb_operation operat
 	uint64_t *as_of_seq, struct hb_http_reply *reply);
 
 /**
+ * The packet of a request's path and, of its query, the number of the first claim wanted.
+ * @param names of the query's parameters; the first is "after"
+ * @param values filled, one for each name
+ * @return true; else the reply is made
+ */
+bool hb_packet_request_read(const struct hb_http_request *request, struct hb_http_reply *reply,
+	const char *const names[], char values[][HB_HTTP_QUERY_VALUE_MAX + 1], uint64_t *packet,
+	uint64_t *after);
+
+/**
  * A packet's detail, with the same members as the front's GET /v1/packets/{id}.
  * @return NULL when the greeting is not UTF-8
  */

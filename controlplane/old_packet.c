@@ -179,7 +179,7 @@ hb_old_packet_get(const struct hb_http_request *request, struct hb_http_reply *r
 	char values[2][HB_HTTP_QUERY_VALUE_MAX + 1];
 	struct hb_viewer viewer;
 	uint64_t packet;
-	uint64_t after = 0;
+	uint64_t after;
 
 	if (!viewer_of(request, &viewer)) {
 		hb_http_error(reply, 401, "unauthorized", "the front did not verify a user");
@@ -187,18 +187,8 @@ hb_old_packet_get(const struct hb_http_request *request, struct hb_http_reply *r
 	}
 	if (!viewer.trusted && hb_degrade_no_lists(request->context, reply))
 		return;
-	if (!hb_packet_id_parse(request->parameter[0], &packet)) {
-		hb_http_error(reply, 400, "bad_request",
-			"the packet id is not 16 hexadecimal digits in lower case");
+	if (!hb_packet_request_read(request, reply, names, values, &packet, &after))
 		return;
-	}
-	if (!hb_http_query(request, reply, names, values))
-		return;
-	if (values[0][0] && !hb_decimal_parse(values[0], HB_PACKET_COUNT_MAX, &after)) {
-		hb_http_error(reply, 400, "bad_request", "query parameter after must be in 0..%d",
-			HB_PACKET_COUNT_MAX);
-		return;
-	}
 	hb_old_packet_answer(request->context, packet, (uint32_t)after, &viewer, reply);
 }
 
