@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 
 #include "base/assert.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "controlplane/json_fields.h"
 
 #define BACKLOG		   128
@@ -377,30 +377,13 @@ on_library_log(void *context, const char *format, va_list arguments)
 static int
 listen_on(const struct hb_http_options *options, char error[256])
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd;
+	int fd = hb_unix_listen(options->socket_path, SOCK_STREAM, options->socket_mode, BACKLOG);
 
-	if (strlen(options->socket_path) >= sizeof(address.sun_path)) {
+	if (fd == -ENAMETOOLONG)
 		snprintf(error, 256, "socket path %s is too long", options->socket_path);
-		return -ENAMETOOLONG;
-	}
-	memcpy(address.sun_path, options->socket_path, strlen(options->socket_path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
-		snprintf(error, 256, "no socket: %s", strerror(errno));
-		return -errno;
-	}
-	unlink(options->socket_path);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-		chmod(options->socket_path, options->socket_mode) != 0 ||
-		listen(fd, BACKLOG) != 0) {
-		int result = -errno;
-
-		snprintf(error, 256, "cannot listen on %s: %s", options->socket_path,
-			strerror(errno));
-		close(fd);
-		return result;
-	}
+	else if (fd < 0)
+		snprintf(
+			error, 256, "cannot listen on %s: %s", options->socket_path, strerror(-fd));
 	return fd;
 }
 

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <jansson.h>
@@ -21,6 +19,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "controlplane/asked_tokens.h"
 #include "controlplane/commands.h"
 #include "shm/push.h"
@@ -127,27 +126,6 @@ push_main(void *argument)
 	return NULL;
 }
 
-static int
-listen_on(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd, rc;
-
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	(void)unlink(path);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-		chmod(path, SOCKET_MODE) == 0 && listen(fd, BACKLOG) == 0)
-		return fd;
-	rc = -errno;
-	close(fd);
-	return rc;
-}
-
 int
 hb_token_push_start(struct hb_token_push **out, struct hb_engine *engine, const char *path,
 	uid_t front_uid, char error[256])
@@ -160,7 +138,8 @@ hb_token_push_start(struct hb_token_push **out, struct hb_engine *engine, const 
 		goto fail;
 	push->engine = engine;
 	push->front_uid = front_uid;
-	push->listener = rc = listen_on(path);
+	push->listener = rc =
+		hb_unix_listen(path, SOCK_SEQPACKET | SOCK_NONBLOCK, SOCKET_MODE, BACKLOG);
 	if (rc < 0)
 		goto fail;
 	rc = -pthread_create(&push->thread, NULL, push_main, push);

@@ -12,16 +12,17 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/unix_socket.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/descriptors.h"
+
+#define BACKLOG 64
 
 static void
 count(struct hb_dataplane *dp, enum hb_counter counter)
@@ -32,26 +33,17 @@ count(struct hb_dataplane *dp, enum hb_counter counter)
 int
 hb_attach_listen(struct hb_dataplane *dp, char error[256])
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char path[HB_PATH_MAX];
 
 	hb_path(path, dp->setup.config->node_directory, HB_PATH_DATAPLANE_SOCKET);
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		snprintf(error, 256, "%.160s is too long for a socket (%zu characters at most)",
-			path, sizeof(address.sun_path) - 1);
-		return -ENAMETOOLONG;
-	}
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	dp->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	unlink(path);
-	if (dp->listener < 0 ||
-		bind(dp->listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-		chmod(path, 0660) != 0 || listen(dp->listener, 64) != 0) {
-		int result = -errno;
-
-		snprintf(error, 256, "cannot listen on %.160s: %s", path, strerror(errno));
-		return result;
-	}
+	dp->listener = hb_unix_listen(path, SOCK_SEQPACKET | SOCK_NONBLOCK, 0660, BACKLOG);
+	if (dp->listener == -ENAMETOOLONG)
+		snprintf(error, 256, "%.160s is too long for a socket (%d characters at most)",
+			path, HB_UNIX_PATH_MAX);
+	else if (dp->listener < 0)
+		snprintf(error, 256, "cannot listen on %.160s: %s", path, strerror(-dp->listener));
+	if (dp->listener < 0)
+		return dp->listener;
 	hb_log(HB_LOG_INFO, "listening", "socket=%s clients_max=%u", path, dp->shared->clients_max);
 	return hb_dataplane_watch(dp, dp->listener, HB_EVENT_LISTENER, 0);
 }

@@ -6,16 +6,14 @@
 #include "dataplane/front_keys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <sodium/utils.h>
 
+#include "base/key_text.h"
 #include "shm/frame.h"
 
 #define BLANKS " \t"
@@ -123,53 +121,19 @@ parse(struct hb_front_keys *keys, char *text, const char *path, char error[256])
 	return 0;
 }
 
-static int
-read_text(int fd, const char *path, char *text, char error[256])
-{
-	struct stat st;
-	ssize_t n;
-
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-		snprintf(error, 256, "the key file %.150s is not a regular file", path);
-		return -EACCES;
-	}
-	if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-		snprintf(error, 256,
-			"the key file %.150s has mode %03o; group and others must have no access: "
-			"chmod 0400",
-			path, (unsigned)st.st_mode & 0777u);
-		return -EACCES;
-	}
-	n = read(fd, text, HB_FRONT_KEYS_BYTES_MAX + 1);
-	if (n < 0 || n > HB_FRONT_KEYS_BYTES_MAX || memchr(text, '\0', (size_t)n) != NULL) {
-		snprintf(error, 256,
-			"the key file %.150s cannot be read, or is no text of at most %d bytes",
-			path, HB_FRONT_KEYS_BYTES_MAX);
-		return -EINVAL;
-	}
-	text[n] = '\0';
-	return 0;
-}
-
 int
 hb_front_keys_read(struct hb_front_keys *keys, const char *path, char error[256])
 {
-	static const size_t text_bytes = HB_FRONT_KEYS_BYTES_MAX + 2;
+	static const size_t text_bytes = HB_FRONT_KEYS_BYTES_MAX + 1;
 	struct hb_front_keys *fresh = calloc(1, sizeof(*fresh));
 	char *text = calloc(1, text_bytes);
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	int result = -ENOMEM;
 
 	if (fresh == NULL || text == NULL) {
 		snprintf(error, 256, "no memory for the keys");
 		goto out;
 	}
-	if (fd < 0) {
-		result = -errno;
-		snprintf(error, 256, "cannot read the key file %.150s: %s", path, strerror(errno));
-		goto out;
-	}
-	result = read_text(fd, path, text, error);
+	result = hb_key_text_read(path, text, HB_FRONT_KEYS_BYTES_MAX, error);
 	if (result == 0)
 		result = parse(fresh, text, path, error);
 	if (result == 0)
@@ -181,8 +145,6 @@ out:
 		explicit_bzero(fresh, sizeof(*fresh));
 	free(text);
 	free(fresh);
-	if (fd >= 0)
-		close(fd);
 	return result;
 }
 

@@ -6,13 +6,12 @@
 #include "dataplane/key_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "base/key_text.h"
 
 #define DIGITS	    (2 * HB_TOKEN_KEY_BYTES)
 #define UNTIL_S_MAX UINT64_C(100000000000)
@@ -90,40 +89,16 @@ int
 hb_key_file_read(const char *path, struct hb_token_keys *keys, char error[256])
 {
 	char text[HB_KEY_FILE_BYTES_MAX + 1] = "";
-	struct stat st;
-	ssize_t length;
-	int result;
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	int result = hb_key_text_read(path, text, HB_KEY_FILE_BYTES_MAX - 1, error);
 
-	if (fd < 0) {
-		result = -errno;
-		snprintf(error, 256, "cannot read the key file %.150s: %s", path, strerror(errno));
-		return result;
-	}
-	result = -EACCES;
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-		snprintf(error, 256, "the key file %.150s is not a regular file", path);
-		goto out;
-	}
-	if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-		snprintf(error, 256,
-			"the key file %.150s has mode %03o; group and others must have no access: "
-			"chmod 0400",
-			path, (unsigned)st.st_mode & 0777u);
-		goto out;
-	}
-	length = read(fd, text, HB_KEY_FILE_BYTES_MAX);
-	result = length < 0 || length == HB_KEY_FILE_BYTES_MAX || strlen(text) != (size_t)length
-			 ? -EINVAL
-			 : hb_key_text_parse(keys, text);
-	if (result != 0)
+	if (result == 0)
+		result = hb_key_text_parse(keys, text);
+	if (result == -EINVAL)
 		snprintf(error, 256,
 			"the key file %.120s does not hold exactly %d hexadecimal digits, and "
 			"behind "
 			"them at most %d lines of digits and a second",
 			path, DIGITS, HB_TOKEN_KEYS_MAX - 1);
-out:
 	explicit_bzero(text, sizeof(text));
-	close(fd);
 	return result;
 }

@@ -12,13 +12,13 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/unix_socket.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/descriptors.h"
 
@@ -35,18 +35,11 @@ down(struct hb_dataplane *dp)
 static int
 connect_to_persist(struct hb_dataplane *dp)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char path[HB_PATH_MAX];
 
 	hb_path(path, dp->setup.config->node_directory, HB_PATH_PERSIST_SOCKET);
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	dp->link_socket = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (dp->link_socket < 0 ||
-		connect(dp->link_socket, (struct sockaddr *)&address, sizeof(address)) != 0)
-		return -errno;
-	return 0;
+	dp->link_socket = hb_unix_connect(path, SOCK_SEQPACKET | SOCK_NONBLOCK);
+	return dp->link_socket < 0 ? dp->link_socket : 0;
 }
 
 static int

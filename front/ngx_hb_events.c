@@ -26,6 +26,7 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#include "base/unix_socket.h"
 #include "front/events.h"
 #include "front/ngx_hb_events.h"
 #include "front/ngx_hb_ring.h"
@@ -1186,7 +1187,8 @@ ngx_hb_events_attach(void)
 
     worker = ngx_hb_events_worker;
 
-    fd = hb_notices_connect((char *) worker->conf->socket.data);
+    fd = hb_unix_connect((char *) worker->conf->socket.data,
+                         SOCK_SEQPACKET|SOCK_NONBLOCK);
 
     if (fd < 0) {
         ngx_hb_events_unlink(strerror(-fd));

@@ -15,9 +15,9 @@
 #include <ngx_core.h>
 #include <ngx_event.h>
 
+#include "base/unix_socket.h"
 #include "front/ngx_hb_events.h"
 #include "front/ngx_hb_tokens.h"
-#include "shm/notices.h"
 #include "shm/push.h"
 
 
@@ -90,7 +90,8 @@ ngx_hb_tokens_attach(void)
     int                fd;
     ngx_connection_t  *c;
 
-    fd = hb_notices_connect((char *) ngx_hb_tokens.socket->data);
+    fd = hb_unix_connect((char *) ngx_hb_tokens.socket->data,
+                         SOCK_SEQPACKET|SOCK_NONBLOCK);
 
     if (fd < 0) {
         ngx_hb_tokens_unlink(strerror(-fd));

@@ -13,13 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "persist/persist.h"
 #include "persist/snapshot.h"
 #include "shm/notices.h"
@@ -31,26 +30,11 @@
 int
 hb_listen_unix(const struct hb_config *config, const char *relative, int type)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char path[HB_PATH_MAX];
-	int fd, rc = 0;
 
-	hb_path(path, config->node_directory, relative);
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
 	/* the journal's lock says that no other persist serves this node */
-	unlink(path);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0 || chmod(path, 0660) != 0 ||
-		listen(fd, BACKLOG) != 0)
-		rc = -errno;
-	if (rc == 0)
-		return fd;
-	close(fd);
-	return rc;
+	hb_path(path, config->node_directory, relative);
+	return hb_unix_listen(path, type | SOCK_NONBLOCK, 0660, BACKLOG);
 }
 
 static bool

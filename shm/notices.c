@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/assert.h"
@@ -174,25 +173,6 @@ hb_notices_find(const struct hb_notices *notices, uint64_t key, uint64_t *number
 }
 
 /* ---- the socket ---- */
-
-int
-hb_notices_connect(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd, rc;
-
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-		return fd;
-	rc = -errno;
-	close(fd);
-	return rc;
-}
 
 /* The descriptor that came with a message, -1: none. */
 static int

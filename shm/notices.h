@@ -160,13 +160,8 @@ struct hb_notices_welcome {
 _Static_assert(sizeof(struct hb_notices_welcome) == 184, "notices welcome");
 
 /**
- * Connect to persist, without waiting. When the descriptor is readable, receive; after that it
- * only tells of the hang-up.
- * @return a non-blocking descriptor, or -errno
- */
-int hb_notices_connect(const char *path);
-/**
- * Receive the segment and map it.
+ * Receive the segment and map it, when the connection to persist (SOCK_SEQPACKET) is readable;
+ * after that it only tells of the hang-up.
  * @return 0, -EAGAIN when nothing came yet, or -errno with `error`
  */
 int hb_notices_receive(struct hb_notices *notices, int fd, char error[160]);

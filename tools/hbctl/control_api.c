@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
 
+#include "base/unix_socket.h"
 #include "tools/hbctl/hbctl.h"
 
 #define ANSWER_BYTES_MAX   (8 << 20)
@@ -196,21 +196,14 @@ hbctl_front_health(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 int
 hbctl_probe_unix(const char *path, int *pid)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct ucred peer = {.pid = 0};
 	socklen_t length = sizeof(peer);
-	int fd, result = 0;
+	int fd = hb_unix_connect(path, SOCK_STREAM);
 
-	if (strlen(path) >= sizeof(address.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0)
-		result = -errno;
-	else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0)
+		return fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0)
 		*pid = (int)peer.pid;
 	close(fd);
-	return result;
+	return 0;
 }

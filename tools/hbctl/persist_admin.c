@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/unix_socket.h"
 #include "tools/hbctl/hbctl.h"
 
 #define LINE_BYTES_MAX (1 << 20)
@@ -20,30 +20,22 @@
 int
 hbctl_persist_open(struct hbctl *hbctl, char error[HBCTL_ERROR_BYTES])
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char path[HB_PATH_MAX];
-	int fd, result;
+	int fd;
 
 	if (hbctl->persist_fd >= 0)
 		return 0;
 	hb_path(path, hbctl->config.node_directory, HB_PATH_PERSIST_ADMIN_SOCKET);
-	if (strlen(path) >= sizeof(address.sun_path)) {
+	fd = hb_unix_connect(path, SOCK_STREAM);
+	if (fd == -ENAMETOOLONG)
 		snprintf(error, HBCTL_ERROR_BYTES, "the socket path %s is too long", path);
-		return -ENAMETOOLONG;
-	}
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	else if (fd < 0)
+		snprintf(error, HBCTL_ERROR_BYTES, "no persist at %s: %s%s", path, strerror(-fd),
+			fd == -EACCES ? "; run hbctl as root" : "; is it running?");
 	if (fd < 0)
-		return -errno;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0) {
-		hbctl->persist_fd = fd;
-		return 0;
-	}
-	result = -errno;
-	snprintf(error, HBCTL_ERROR_BYTES, "no persist at %s: %s%s", path, strerror(-result),
-		result == -EACCES ? "; run hbctl as root" : "; is it running?");
-	close(fd);
-	return result;
+		return fd;
+	hbctl->persist_fd = fd;
+	return 0;
 }
 
 void
