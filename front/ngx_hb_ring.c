@@ -51,6 +51,7 @@ typedef struct {
 static void ngx_hb_release(ngx_hb_slot_t *slot);
 static void ngx_hb_finish(ngx_hb_slot_t *slot, const struct hb_reply *reply);
 static void ngx_hb_reply(void *context, const struct hb_reply *reply);
+static ngx_int_t ngx_hb_take(void);
 static void ngx_hb_wake_handler(ngx_event_t *ev);
 static void ngx_hb_hangup_handler(ngx_event_t *ev);
 static void ngx_hb_settle_handler(ngx_event_t *ev);
@@ -290,8 +291,10 @@ ngx_hb_reply(void *context, const struct hb_reply *reply)
 }
 
 
-static void
-ngx_hb_wake_handler(ngx_event_t *ev)
+/* replies that are there; NGX_ERROR: they are damaged, and we are detached */
+
+static ngx_int_t
+ngx_hb_take(void)
 {
     ngx_hb_worker_t  *worker;
 
@@ -304,10 +307,19 @@ ngx_hb_wake_handler(ngx_event_t *ev)
         < 0)
     {
         ngx_hb_detach("its replies are damaged");
-        return;
+        return NGX_ERROR;
     }
 
-    ngx_post_event(&worker->settle, &ngx_posted_events);
+    return NGX_OK;
+}
+
+
+static void
+ngx_hb_wake_handler(ngx_event_t *ev)
+{
+    if (ngx_hb_take() == NGX_OK) {
+        ngx_post_event(&ngx_hb_worker->settle, &ngx_posted_events);
+    }
 }
 
 
@@ -361,17 +373,9 @@ ngx_hb_settle_handler(ngx_event_t *ev)
         return;
     }
 
-    hb_client_awake(worker->client);
-
-    if (hb_client_poll(worker->client, ngx_hb_reply, worker,
-                       NGX_HB_REPLIES_MAX)
-        < 0)
-    {
-        ngx_hb_detach("its replies are damaged");
-        return;
+    if (ngx_hb_take() == NGX_OK) {
+        ngx_post_event(ev, &ngx_posted_next_events);
     }
-
-    ngx_post_event(ev, &ngx_posted_next_events);
 }
 
 
