@@ -33,6 +33,7 @@ class Race:
             [(user, self.packet) for user in self.users])))
         self.front = wire.front(node, lcores=2, spoil=udp_way.bad_network(Options.seed))
         self.front.frames_max = 2
+        self.front.frames_max = 2
         self.rings = self.attach(node)
         self.heard = {user: [] for user in self.users}
         self.lock = threading.Lock()
