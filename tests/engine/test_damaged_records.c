@@ -524,9 +524,9 @@ test_tables_that_are_too_small_for_a_journal_are_named(void **unused)
 	assert_int_equal(world_ask(&w, &g), HB_STATUS_OK);
 	g = an_order(HB_OP_CREDIT, w.reply.head.order_stamp, 10);
 	decided(&w, &g);
-	home(&w, ALICE)->head->account_count += 4090;
+	home(&w, ALICE)->head->account_count += 4092;
 	assert_null(hb_apply_check(home(&w, ALICE), (const void *)bytes));
-	home(&w, ALICE)->head->account_count -= 4090;
+	home(&w, ALICE)->head->account_count -= 4092;
 
 	grab = world_grab_frame(&w, packet, BOB, GROUP, 1);
 	r = decided(&w, &grab);

@@ -121,7 +121,8 @@ open_story(void **unused)
 		struct hb_frame grab;
 
 		assert_int_equal(
-			world_send(&w, ALICE, GROUP, 100, 4, 1, &packets[i]), HB_STATUS_OK);
+			world_send(&w, ALICE, GROUP, 100, i == 0 ? 4 : 100, 1, &packets[i]),
+			HB_STATUS_OK);
 		grab = world_grab_frame(&w, packets[i], other, GROUP, 1);
 		assert_int_equal(world_ask(&w, &grab), HB_STATUS_OK);
 		assert_int_equal(world_hold(&w, ALICE, 10, &hold), HB_STATUS_OK);

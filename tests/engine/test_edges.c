@@ -4,8 +4,12 @@
  * would run ahead, names that do not exist.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "shm/state_internal.h"
@@ -509,8 +513,115 @@ test_numbers_beyond_their_width_are_no_numbers(void **unused)
 	assert_false(hb_token_parse("GR-0-1-20231114221320123-0007-0123456789abcdef",
 		HB_TOKEN_TEXT_MAX, &token, &user));
 	assert_string_equal(hb_record_verify(&r, 4096), "record length is impossible");
+	r.length = 24;
+	assert_string_equal(hb_record_verify(&r, 4096), "record length is impossible");
 	r.length = 36;
 	assert_string_equal(hb_record_verify(&r, 4096), "record length is impossible");
+}
+
+static void
+test_a_record_with_two_stamps_is_of_version_2_when_either_is(void **unused)
+{
+	struct hb_record_refund r = {.order_stamp = 1 << 14, .refund_stamp = 2 << 14};
+
+	(void)unused;
+	hb_record_seal(&r.head, HB_RECORD_REFUND_OPEN, sizeof(r));
+	assert_int_equal(r.head.version, 1);
+	r.refund_stamp |= HB_STAMP_VERSION_2;
+	hb_record_seal(&r.head, HB_RECORD_REFUND_OPEN, sizeof(r));
+	assert_int_equal(r.head.version, 2);
+}
+
+/* So few slots that keys meet: each is found until its week is over, and not again. */
+static void
+test_keys_that_share_their_slots_are_forgotten_one_by_one(void **unused)
+{
+	const struct hb_capacity small = {.accounts = 64,
+		.packets = 4,
+		.arena_bytes = 4096,
+		.windows = 4,
+		.orders = 64,
+		.idempotency = 4,
+		.holds = 2};
+	struct hb_frame_account_freeze f = {.head = {.length = sizeof(f), .target = ALICE}};
+	static struct world w;
+
+	(void)unused;
+	world_open_sized(&w, &small);
+	assert_int_equal(world_fund(&w, ALICE, 1000), HB_STATUS_OK);
+	for (uint64_t n = 1; n <= 400; n++) {
+		f.head.operation = n % 2 == 1 ? HB_OP_ACCOUNT_FREEZE : HB_OP_ACCOUNT_UNFREEZE;
+		memcpy(f.idempotency_key, &n, 8);
+		assert_int_equal(world_ask(&w, &f), HB_STATUS_OK);
+		assert_int_equal(w.reply.head.flags, 0);
+		assert_int_equal(world_ask(&w, &f), HB_STATUS_OK);
+		assert_int_equal(w.reply.head.flags, HB_REPLY_ALREADY);
+		for (uint64_t old = n > 6 ? n - 6 : 1; old < n; old++) {
+			uint8_t key[16] = {0};
+
+			memcpy(key, &old, 8);
+			assert_int_equal(
+				hb_idempotency_find(home(&w, ALICE), key) != NULL, n - old < 4);
+		}
+		world_advance_ms(&w, UINT64_C(1000) * HB_IDEMPOTENCY_KEPT_S / 4 + 1);
+	}
+	world_close(&w);
+}
+
+static void
+test_a_state_without_descriptors_is_not_made(void **unused)
+{
+	const struct hb_capacity small = {.accounts = 16,
+		.packets = 16,
+		.arena_bytes = 4096,
+		.windows = 16,
+		.orders = 16,
+		.idempotency = 16,
+		.holds = 16};
+	struct rlimit whole, none;
+	struct hb_state state;
+
+	(void)unused;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &whole), 0);
+	none = whole;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(hb_state_create(&state, &small, 7), -EMFILE);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &whole), 0);
+}
+
+static void
+end_by_assertion(int number)
+{
+	(void)number;
+	exit(42);
+}
+
+/* An assertion is a death, not a wrong balance. */
+static void
+test_applying_a_record_that_this_version_does_not_know_ends_the_process(void **unused)
+{
+	struct hb_record_refund r = {.head = {.ring = 0, .core_sequence = 1, .time_ns = 1}};
+	static struct world w;
+	int status;
+	pid_t pid;
+
+	(void)unused;
+	world_open(&w);
+	hb_record_seal(&r.head, HB_RECORD_REFUND_OPEN, sizeof(r));
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		struct hb_credit credit;
+
+		signal(SIGABRT, end_by_assertion);
+		hb_apply(&w.state.partition[0], &r.head, &credit);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 42);
+	world_close(&w);
 }
 
 int
@@ -536,6 +647,11 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_a_token_number_that_two_users_have_is_two_tokens),
 		cmocka_unit_test(test_a_window_is_found_behind_that_of_another_user),
 		cmocka_unit_test(test_numbers_beyond_their_width_are_no_numbers),
+		cmocka_unit_test(test_a_record_with_two_stamps_is_of_version_2_when_either_is),
+		cmocka_unit_test(test_keys_that_share_their_slots_are_forgotten_one_by_one),
+		cmocka_unit_test(test_a_state_without_descriptors_is_not_made),
+		cmocka_unit_test(
+			test_applying_a_record_that_this_version_does_not_know_ends_the_process),
 	};
 
 	if (argc != 2) {
