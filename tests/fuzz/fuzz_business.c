@@ -4,7 +4,7 @@
  * The first byte chooses the command. What is refused names a field; what is taken passes the
  * engine's check.
  *
- * Parsers: controlplane/commands.c controlplane/json_fields.c
+ * Parsers: controlplane/command_list.c, controlplane/json_fields.c
  */
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * Configuration files. What is taken, printed and read again is the same; what is refused has a
  * reason.
  *
- * Parsers: base/config.c
+ * Parsers: base/config.c without hb_config_print* print_* hb_config_*_name
  */
 #include <stdio.h>
 #include <string.h>

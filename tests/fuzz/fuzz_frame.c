@@ -5,7 +5,7 @@
  * The partitions hold accounts, packets, orders and holds; deciding changes nothing, so they serve
  * all inputs.
  *
- * Parsers: shm/frame.c
+ * Parsers: shm/frame.c without hb_status_*
  */
 #include <string.h>
 

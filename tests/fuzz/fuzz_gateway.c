@@ -4,7 +4,8 @@
  * byte. What becomes a frame must pass the engine's own check and be about the token's user; what
  * does not must be answered by JSON with a status and a message.
  *
- * Parsers: front/gateway.c
+ * Parsers: front/gateway.c without put* reply_* detail_* begin end_with_sequence
+ * hb_gateway_health hb_gateway_status hb_gateway_reply hb_gateway_group
  */
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,8 @@
  *
  * The files lie in memory (/dev/shm), in a folder of this process.
  *
- * Parsers: persist/reader.c persist/journal_frame.c persist/pack.c persist/superblock.c
+ * Parsers: persist/reader.c, persist/journal_frame.c, persist/superblock.c without
+ * hb_superblock_create hb_superblock_write
  */
 #include <fcntl.h>
 #include <stdio.h>

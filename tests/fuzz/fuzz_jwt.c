@@ -4,7 +4,7 @@
  * it. Odd: header and claims, each ended by a zero byte, are signed with the right key first, so
  * that what reads them is reached.
  *
- * Parsers: front/jwt.c
+ * Parsers: front/jwt.c without hb_jwt_open hb_jwt_close hb_jwt_cache_hits hb_identity_in_group
  */
 #include <fcntl.h>
 #include <stdio.h>

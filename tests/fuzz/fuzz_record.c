@@ -6,7 +6,7 @@
  * An input is records one after the other, each behind two bytes of its length. Sequence, ring,
  * time and CRC are set right here, as a checksum never stops somebody who can compute it.
  *
- * Parsers: shm/record.c shm/apply_check.c
+ * Parsers: shm/record.c without hb_record_type_name, shm/apply_check.c
  */
 #include <string.h>
 
@@ -47,6 +47,9 @@ take_record(struct hb_fuzz_input *input, struct world *world, uint8_t *copy)
 	memcpy(copy, input->at, length);
 	input->at += length;
 	input->left -= length;
+	/* as it is, and as if cut off */
+	(void)hb_record_verify(record, length);
+	(void)hb_record_verify(record, length % 64);
 	if (length % 8 != 0 || record->ring >= HB_PARTITION_COUNT)
 		return true;
 	p = &world->state.partition[record->ring];

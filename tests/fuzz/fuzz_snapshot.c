@@ -53,16 +53,26 @@ static const struct hb_capacity capacity = {.accounts = 64,
 	.idempotency = 64,
 	.holds = 64};
 
+static void
+look(void *visitor, const struct hb_packet *packet)
+{
+	HB_ASSERT(packet->count <= HB_PACKET_COUNT_MAX);
+	(*(uint64_t *)visitor)++;
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
 	static struct world world, second;
 	static struct saved saved;
 	struct hb_fuzz_input input = {bytes, length}, again;
+	uint64_t visited = 0;
 	size_t first;
 
 	if (length > SAVED_BYTES_MAX / 2)
 		return 0;
+	again = input;
+	(void)hb_state_visit_packets(read_input, &again, look, &visited);
 	if (saved.bytes == NULL)
 		saved.bytes = malloc(SAVED_BYTES_MAX * 2);
 	HB_ASSERT(saved.bytes != NULL);

@@ -4,7 +4,7 @@
  * whether the payload is to be sealed with the right key first, so that what lies behind the MAC is
  * reached. Whatever is found lies within the packet; an answer goes to whom it came from.
  *
- * Parsers: dataplane/wire.c
+ * Parsers: dataplane/wire.c without hb_wire_address_parse turn_ipv4
  */
 #include <stdlib.h>
 #include <string.h>

@@ -225,6 +225,109 @@ put_snapshots(void)
 	}
 }
 
+/* The n-th user of partition 0, which fuzz_snapshot.c loads into. */
+static uint64_t
+user_at_home(uint32_t n)
+{
+	uint64_t id = 1000;
+
+	do
+		id++;
+	while (hb_partition_of(id) != 0 || n-- > 0);
+	return id;
+}
+
+static void
+transfer_at_home(void)
+{
+	struct hb_frame_transfer f = {.head = {.operation = HB_OP_TRANSFER,
+					      .length = sizeof(f),
+					      .target = user_at_home(0),
+					      .user = user_at_home(0)},
+		.idempotency_key = {1},
+		.to = user_at_home(2),
+		.amount_fen = 5};
+
+	HB_ASSERT(world_ask(&world, &f) == HB_STATUS_OK);
+	f.idempotency_key[0] = 2;
+	HB_ASSERT(world_ask(&world, &f) == HB_STATUS_OK);
+}
+
+static void
+hold_at_home(uint8_t exit, uint64_t user)
+{
+	uint64_t hold, stamp;
+
+	HB_ASSERT(world_hold(&world, user, 100, &hold) == HB_STATUS_OK);
+	stamp = world.reply.head.order_stamp;
+	if (exit == 0)
+		return;
+	HB_ASSERT(world_step(&world, user, stamp, HB_ORDER_REQUESTED, HB_ORDER_APPROVED, 0) == 0);
+	HB_ASSERT(world_step(&world, user, stamp, HB_ORDER_APPROVED, HB_ORDER_SENDING, 1) == 0);
+	HB_ASSERT(world_exit(&world, exit, hold, 100, exit == HB_OP_POST ? 3 : 0) == 0);
+}
+
+static void
+packets_at_home(void)
+{
+	uint64_t user = user_at_home(0), packet, large, due;
+
+	HB_ASSERT(world_send(&world, user, 7, 1000, 2, HB_SPLIT_DOUBLE_MEAN, &packet) == 0);
+	HB_ASSERT(world_send(&world, user, 7, 2000, 20, HB_SPLIT_SEED, &large) == 0);
+	HB_ASSERT(world_send(&world, user, 7, 100, 3, HB_SPLIT_DOUBLE_MEAN, &due) == 0);
+	for (uint32_t n = 1; n < 4; n++) {
+		struct hb_frame grab = world_grab_frame(&world, large, user_at_home(n), 7, 1);
+
+		HB_ASSERT(world_ask(&world, &grab) == HB_STATUS_OK);
+		if (n < 3)
+			HB_ASSERT(world_grab(&world, packet, user_at_home(n), 7) == HB_STATUS_OK);
+	}
+}
+
+/* Everything in one partition: its records, and its section of a snapshot. */
+static void
+put_home(void)
+{
+	struct hb_frame_order_load load = {
+		.head = {.operation = HB_OP_ORDER_LOAD, .length = sizeof(load)},
+		.order_stamp = 5,
+		.amount_fen = 10,
+		.business = HB_BUSINESS_RECHARGE,
+		.state = HB_ORDER_FAILED};
+	static uint8_t prefixed[1 << 16];
+	static struct saved saved;
+	size_t n = 0;
+
+	world_open(&world);
+	for (uint32_t i = 0; i < 3; i++)
+		HB_ASSERT(world_fund(&world, user_at_home(i), 100000) == HB_STATUS_OK);
+	packets_at_home();
+	transfer_at_home();
+	hold_at_home(HB_OP_VOID, user_at_home(1));
+	hold_at_home(HB_OP_POST, user_at_home(1));
+	hold_at_home(0, user_at_home(1));
+	load.head.target = user_at_home(0);
+	HB_ASSERT(world_ask(&world, &load) == HB_STATUS_OK);
+	HB_ASSERT(world_freeze(&world, user_at_home(2), true) == 0);
+	HB_ASSERT(world_freeze(&world, user_at_home(2), false) == 0);
+	HB_ASSERT(world_adjust(&world, user_at_home(0), hb_system_account(HB_SYSTEM_SUSPENSE, 0),
+			  5) == 0);
+	world_deliver(&world);
+	for (uint64_t at = 0; at < world.journal_bytes;) {
+		const struct hb_record *record = (const void *)(world.journal + at);
+
+		prefixed[n++] = (uint8_t)record->length;
+		prefixed[n++] = (uint8_t)(record->length >> 8);
+		memcpy(prefixed + n, record, record->length);
+		n += record->length;
+		at += record->length;
+	}
+	put("record", "home", 0xff, prefixed, n);
+	HB_ASSERT(hb_state_save(&world.state.partition[0], save_bytes, &saved) == 0);
+	put("snapshot", "home", 0xff, saved.bytes, saved.length);
+	world_close(&world);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -240,5 +343,6 @@ main(int argc, char **argv)
 	put_packets();
 	put_snapshots();
 	world_close(&world);
+	put_home();
 	return 0;
 }

@@ -81,7 +81,6 @@ fails_now(enum way way)
 	{                                                                                          \
 		va_list more;                                                                      \
 		mode_t mode;                                                                       \
-                                                                                                   \
 		va_start(more, flags);                                                             \
 		mode = (flags & O_CREAT) != 0 ? va_arg(more, mode_t) : 0;                          \
 		va_end(more);                                                                      \
