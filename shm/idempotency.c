@@ -71,10 +71,11 @@ index_delete(struct hb_partition *p, uint32_t value)
 	uint64_t hole = key_home(p, p->idempotency[value - 1].key);
 	uint64_t i;
 
-	while (p->idempotency_index[hole] != value) {
-		HB_ASSERT(p->idempotency_index[hole] != 0);
-		hole = (hole + 1) & mask;
-	}
+	/*
+	 * Between an entry and its home lie only older ones: they were there when it came, and what
+	 * moves into a hole below comes in their order. So the oldest is at home.
+	 */
+	HB_ASSERT(p->idempotency_index[hole] == value);
 	for (i = (hole + 1) & mask; p->idempotency_index[i] != 0; i = (i + 1) & mask) {
 		uint64_t home = key_home(p, p->idempotency[p->idempotency_index[i] - 1].key);
 
