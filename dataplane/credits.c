@@ -6,8 +6,6 @@
  * is parked. Credits under way when the process dies are not lost: replaying a GRAB or TRANSFER
  * implies both legs.
  */
-#include <sys/eventfd.h>
-
 #include "base/assert.h"
 #include "dataplane/lcore.h"
 #include "shm/ids.h"
@@ -89,6 +87,6 @@ hb_credits_wake(struct hb_lcore *lcore)
 		lcore->wake_lcores &= lcore->wake_lcores - 1;
 		if (atomic_load_explicit(&shared->node->lcore[to].sleeping, memory_order_seq_cst) !=
 			0)
-			eventfd_write(shared->lcore_wake[to], 1);
+			hb_bell_ring(shared->lcore_bell[to].ring);
 	}
 }

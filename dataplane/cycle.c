@@ -331,8 +331,7 @@ hb_lcore_sleep(struct hb_lcore *lcore)
 	struct hb_shared *shared = lcore->shared;
 	_Atomic uint32_t *sleeping = &shared->node->lcore[lcore->number].sleeping;
 	_Atomic uint32_t *waiting = &shared->journal->lcore[lcore->number].waiting;
-	struct pollfd bell = {.fd = shared->lcore_wake[lcore->number], .events = POLLIN};
-	eventfd_t rung;
+	struct pollfd bell = {.fd = shared->lcore_bell[lcore->number].wait, .events = POLLIN};
 
 	/* Announce first, then look again: whoever published before saw us awake, or we see it. */
 	atomic_store_explicit(waiting, anything_parked(lcore), memory_order_seq_cst);
@@ -340,7 +339,7 @@ hb_lcore_sleep(struct hb_lcore *lcore)
 	if (!work_waits(lcore)) {
 		hb_count(lcore, HB_COUNTER_SLEEPS, 1);
 		if (poll(&bell, 1, sleep_ms_max(lcore)) > 0)
-			eventfd_read(bell.fd, &rung);
+			hb_bell_clear(bell.fd);
 	}
 	atomic_store_explicit(sleeping, 0, memory_order_relaxed);
 	atomic_store_explicit(waiting, 0, memory_order_relaxed);

@@ -67,7 +67,7 @@ stop_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* A socket, a segment and an eventfd per client: take what the hard limit gives. */
+/* A socket, a segment and a bell per client: take what the hard limit gives. */
 static void
 raise_descriptor_limit(void)
 {

@@ -9,7 +9,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -151,6 +150,6 @@ hb_replies_publish(struct hb_lcore *lcore)
 			continue;
 		client->unpublished = false;
 		if (hb_ring_publish(&client->reply))
-			eventfd_write(client->wake, 1);
+			hb_bell_ring(client->bell);
 	}
 }

@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "shm/bell.h"
 
 #define SLEEP_MS_MAX 1000 /* heartbeat while idle */
 
@@ -214,7 +215,7 @@ wake_lcores(struct hb_session *session)
 	atomic_thread_fence(memory_order_seq_cst);
 	for (uint32_t i = 0; i < session->lcore_count; i++)
 		if (atomic_load(&session->rings->lcore[i].waiting) != 0)
-			eventfd_write(session->lcore_wake[i], 1);
+			hb_bell_ring(session->lcore_wake[i]);
 }
 
 static void

@@ -9,7 +9,7 @@
  *
  *   line 0 (producer): head      position behind the last published byte
  *   line 2 (consumer): tail      position behind the last consumed byte
- *   line 4 (consumer): sleeping  1 while the consumer blocks on its eventfd
+ *   line 4 (consumer): sleeping  1 while the consumer blocks on its bell
  *
  * Who writes what: one writer per line, 128 bytes apart (adjacent-line prefetch).
  * Order: P1 `publish` stores head, pairs with C1 `peek` loading it (seq_cst, so that it also orders

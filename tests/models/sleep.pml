@@ -15,7 +15,7 @@
  *
  * Memory: x86-TSO. Each process has a FIFO of stores that reach memory at any later time. A store
  * that is seq_cst in the code, and a fence, wait until the process's own stores have arrived;
- * release and relaxed stores do not. Bells are eventfds: the kernel's, never buffered.
+ * release and relaxed stores do not. Bells are the kernel's, never buffered.
  *
  * Bounds: REQUESTS, CREDITS, one journal ring, one client, STORES entries in each FIFO.
  * Left out: time, several rings of one kind (each sleeper looks at all of them, in a loop),
