@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Commands that try to break the product: models, planted mistakes, fuzzing.
+# Commands that try to break the product: models, races, planted mistakes, fuzzing.
 
 command_mutants() {
     setup >&2
@@ -11,6 +11,11 @@ command_mutants() {
 command_models() {
     help_wanted "$@" || setup >&2
     exec "$ROOT/tests/models/run" "$@"
+}
+
+command_races() {
+    help_wanted "$@" || setup >&2
+    exec "$ROOT/tests/races/run" "$@"
 }
 
 FUZZ_TARGETS=(business config frame framed gateway journal jwt record snapshot text wire)
