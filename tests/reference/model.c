@@ -20,6 +20,7 @@
 #define SKIPPED_IDS_MAX 64
 #define REMEMBERED	64 /* sequences of a token */
 #define AHEAD_MAX	1024
+#define WINDOWS_MAX	20000 /* tokens used in one life of a model */
 #define REASONS		4
 
 /* ---- tables: entries by two numbers and their partition, in chains ---- */
@@ -121,7 +122,7 @@ struct command {
 	bool has_key;
 	uint64_t key_a, key_b;
 	uint32_t key_bytes;
-	uint8_t parameters[PARAMETERS_MAX];
+	const void *parameters; /* on the stack of the command's function */
 };
 
 static void
@@ -202,7 +203,7 @@ model_open(const struct hb_capacity *capacity, uint32_t node)
 	table_open(&m->packets, sizeof(struct packet), capacity->packets * HB_PARTITION_COUNT);
 	table_open(&m->holds, sizeof(struct hold), capacity->holds * HB_PARTITION_COUNT);
 	table_open(&m->orders, sizeof(struct order), capacity->orders * HB_PARTITION_COUNT);
-	table_open(&m->windows, sizeof(struct window), capacity->windows * HB_PARTITION_COUNT);
+	table_open(&m->windows, sizeof(struct window), WINDOWS_MAX);
 	table_open(&m->keys, sizeof(struct key), capacity->idempotency * HB_PARTITION_COUNT);
 	for (int i = 0; i < HB_PARTITION_COUNT; i++) {
 		struct part *p = &m->part[i];
@@ -487,7 +488,7 @@ key_status(struct command *c, const uint8_t key[16], const void *parameters, uin
 	}
 	c->has_key = true;
 	c->key_bytes = bytes;
-	memcpy(c->parameters, parameters, bytes);
+	c->parameters = parameters;
 	*done = find(&c->m->keys, c->number, c->key_a, c->key_b);
 	if (*done == NULL)
 		return c->p->keys < c->m->capacity.idempotency || oldest_key_is_over(c)
