@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/realtime.h"
 #include "dataplane/env.h"
 #include "dataplane/lcore.h"
 #include "shm/ids.h"
@@ -412,6 +413,7 @@ hb_lcore_run(void *argument)
 	struct hb_lcore *lcore = argument;
 	uint64_t idle_since_ns = 0;
 
+	hb_realtime_stay("lcore", lcore->shared->realtime);
 	do {
 		bool any = hb_lcore_turn(lcore);
 
