@@ -10,7 +10,6 @@
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -111,7 +110,7 @@ accept_one(struct hb_dataplane *dp, int fd)
 	}
 	*slot = (struct hb_client_slot){.state = HB_SLOT_GREETING,
 		.socket = fd,
-		.wake = -1,
+		.bell = {-1, -1},
 		.trusted = trusted,
 		.uid = peer.uid,
 		.pid = peer.pid,
@@ -144,11 +143,10 @@ release(struct hb_dataplane *dp, struct hb_client_slot *slot)
 		hb_segment_unmap_twice(slot->reply[i].data, slot->reply[i].capacity);
 	}
 	hb_segment_close(&slot->segment);
-	if (slot->wake >= 0)
-		close(slot->wake);
+	hb_bell_close(&slot->bell);
 	if (slot->socket >= 0)
 		close(slot->socket);
-	*slot = (struct hb_client_slot){.state = HB_SLOT_FREE, .socket = -1, .wake = -1};
+	*slot = (struct hb_client_slot){.state = HB_SLOT_FREE, .socket = -1, .bell = {-1, -1}};
 }
 
 /* The client is gone or has to go. */
@@ -239,9 +237,9 @@ make_rings(struct hb_dataplane *dp, struct hb_client_slot *slot, uint32_t reques
 		hb_ring_producer(&slot->reply[i], &rings->reply[i], data, reply);
 		offset += (uint64_t)request + reply;
 	}
-	slot->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (slot->wake < 0)
-		return -errno;
+	result = hb_bell_make(&slot->bell);
+	if (result != 0)
+		return result;
 	hb_segment_ready(&slot->segment);
 	return 0;
 }
@@ -257,13 +255,25 @@ send_welcome(struct hb_dataplane *dp, const struct hb_client_slot *slot)
 		.generation = slot->generation,
 		.request_bytes = (uint32_t)slot->request[0].capacity,
 		.reply_bytes = (uint32_t)slot->reply[0].capacity};
-	int fds[3 + HB_LCORE_COUNT_MAX] = {slot->segment.fd, slot->wake, dp->node_segment.fd};
+	int fds[3 + HB_LCORE_COUNT_MAX] = {slot->segment.fd, slot->bell.wait, dp->node_segment.fd};
+	uint32_t shared = 0;
+	int result = 0;
 
 	memcpy(welcome.lcore_of_partition, dp->shared->lcore_of_partition,
 		sizeof(welcome.lcore_of_partition));
-	memcpy(&fds[3], dp->shared->lcore_wake, dp->shared->lcore_count * sizeof(int));
-	return hb_descriptors_send(
-		slot->socket, &welcome, sizeof(welcome), fds, 3 + dp->shared->lcore_count);
+	for (; shared < dp->shared->lcore_count; shared++) {
+		fds[3 + shared] = hb_bell_share(dp->shared->lcore_bell[shared].ring);
+		if (fds[3 + shared] < 0) {
+			result = fds[3 + shared];
+			break;
+		}
+	}
+	if (result == 0)
+		result = hb_descriptors_send(
+			slot->socket, &welcome, sizeof(welcome), fds, 3 + shared);
+	for (uint32_t i = 0; i < shared; i++)
+		close(fds[3 + i]);
+	return result;
 }
 
 static void

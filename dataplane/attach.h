@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "shm/bell.h"
 #include "shm/client.h"
 
 #define HB_ATTACH_GREETING_NS	 UINT64_C(5000000000) /* to say hello after connecting */
@@ -30,7 +31,7 @@ enum hb_client_slot_state {
 struct hb_client_slot {
 	enum hb_client_slot_state state;
 	int socket;
-	int wake; /* eventfd of the client */
+	struct hb_bell bell; /* the client sleeps on it */
 	bool trusted;
 	uint32_t holders; /* lcores that have not let go */
 	uid_t uid;

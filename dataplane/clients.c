@@ -32,7 +32,7 @@ attach(struct hb_lcore *lcore, const struct hb_message *message)
 	HB_ASSERT(!client->active && lcore->active_count < lcore->shared->clients_max);
 	*client = (struct hb_lcore_client){.active = true,
 		.trusted = from->trusted,
-		.wake = from->wake,
+		.bell = from->bell.ring,
 		.generation = message->generation,
 		.operation_mask = from->operation_mask,
 		.request = from->request[lcore->number],

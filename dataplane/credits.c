@@ -6,8 +6,6 @@
  * is parked. Credits under way when the process dies are not lost: replaying a GRAB or TRANSFER
  * implies both legs.
  */
-#include <sys/eventfd.h>
-
 #include "base/assert.h"
 #include "dataplane/lcore.h"
 #include "shm/ids.h"
@@ -60,20 +58,34 @@ hb_credit_deliver(struct hb_lcore *lcore, uint32_t from_partition, const struct 
 	return true;
 }
 
+static void
+prefetch(struct hb_lcore *lcore, const struct hb_credit_message *message)
+{
+	hb_prefetch_credit(lcore->owned[message->to_partition]->partition, &message->credit);
+}
+
 bool
 hb_credits_drain(struct hb_lcore *lcore)
 {
 	struct hb_shared *shared = lcore->shared;
-	struct hb_credit_message message;
+	struct hb_credit_message message[HB_PREFETCH_CREDIT_AHEAD];
 	bool any = false;
 
 	for (uint32_t from = 0; from < shared->lcore_count; from++) {
+		uint32_t count;
+
 		if (from == lcore->number)
 			continue;
-		while (hb_spsc_pop(&shared->credits[from][lcore->number], &message)) {
-			apply(lcore, message.from_partition, message.to_partition, &message.credit);
-			any = true;
-		}
+		do {
+			count = 0;
+			while (count < HB_PREFETCH_CREDIT_AHEAD &&
+				hb_spsc_pop(&shared->credits[from][lcore->number], &message[count]))
+				prefetch(lcore, &message[count++]);
+			for (uint32_t i = 0; i < count; i++)
+				apply(lcore, message[i].from_partition, message[i].to_partition,
+					&message[i].credit);
+			any |= count > 0;
+		} while (count == HB_PREFETCH_CREDIT_AHEAD);
 	}
 	return any;
 }
@@ -89,6 +101,6 @@ hb_credits_wake(struct hb_lcore *lcore)
 		lcore->wake_lcores &= lcore->wake_lcores - 1;
 		if (atomic_load_explicit(&shared->node->lcore[to].sleeping, memory_order_seq_cst) !=
 			0)
-			eventfd_write(shared->lcore_wake[to], 1);
+			hb_bell_ring(shared->lcore_bell[to].ring);
 	}
 }

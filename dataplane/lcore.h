@@ -25,6 +25,7 @@
 #include "dataplane/seeds.h"
 #include "dataplane/spsc.h"
 #include "dataplane/tokens.h"
+#include "shm/bell.h"
 #include "shm/engine.h"
 #include "shm/frame.h"
 #include "shm/link.h"
@@ -75,7 +76,7 @@ struct hb_lcore_client {
 	bool trusted;	  /* a ring of control: no money token needed */
 	bool unpublished; /* replies were written in this turn */
 	bool stalled;	  /* frames wait for room in its reply ring */
-	int wake;
+	int bell;	  /* the ringing end of the client's */
 	uint64_t generation;
 	uint64_t operation_mask;
 	struct hb_ring_end request;
@@ -129,9 +130,10 @@ struct hb_shared {
 	uint32_t clients_max;
 	uint32_t parked_max;
 	bool busy_idle;	  /* dataplane.idle = busy */
+	bool realtime;	  /* node.realtime, but for lcores that never sleep */
 	int persist_wake; /* stays the same number when persist comes back */
 	int main_wake;
-	int lcore_wake[HB_LCORE_COUNT_MAX];
+	struct hb_bell lcore_bell[HB_LCORE_COUNT_MAX];
 	uint8_t lcore_of_partition[HB_PARTITION_COUNT];
 	struct hb_spsc credits[HB_LCORE_COUNT_MAX][HB_LCORE_COUNT_MAX]; /* [from][to] */
 	_Atomic uint32_t accounts_low; /* bit p, written by the owner of partition p */

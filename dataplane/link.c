@@ -54,7 +54,8 @@ send_hello(struct hb_dataplane *dp)
 		.epoch = dp->epoch};
 	int fds[HB_LCORE_COUNT_MAX + 1];
 
-	memcpy(fds, dp->shared->lcore_wake, fd_count * sizeof(int));
+	for (uint32_t i = 0; i < fd_count; i++)
+		fds[i] = dp->shared->lcore_bell[i].ring;
 	if (hello.mode == HB_LINK_RESUME)
 		fds[fd_count++] = dp->journal_segment.fd;
 	return hb_descriptors_send(dp->link_socket, &hello, sizeof(hello), fds, fd_count);

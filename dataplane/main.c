@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/realtime.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/env.h"
 #include "dataplane/key_file.h"
@@ -67,7 +68,7 @@ stop_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* A socket, a segment and an eventfd per client: take what the hard limit gives. */
+/* A socket, a segment and a bell per client: take what the hard limit gives. */
 static void
 raise_descriptor_limit(void)
 {
@@ -100,6 +101,7 @@ main(int argc, char **argv)
 		hb_log(HB_LOG_ERROR, "environment_failed", "error=\"%s\"", error);
 		return EXIT_CONFIGURATION;
 	}
+	hb_realtime_leave(); /* the workers have what we were started with */
 	if (config.dataplane_ports[0] != '\0' &&
 		(hb_env_ports_open(&setup.port_count, error) != 0 ||
 			hb_privileges_drop(error) != 0)) {

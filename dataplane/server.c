@@ -42,7 +42,7 @@ hb_dataplane_tell(struct hb_dataplane *dp, uint32_t lcore, const struct hb_messa
 {
 	/* At most one attach and one detach per slot are under way, so it is never full. */
 	HB_ASSERT(hb_spsc_push(&dp->lcores[lcore]->from_main, message));
-	eventfd_write(dp->shared->lcore_wake[lcore], 1);
+	hb_bell_ring(dp->shared->lcore_bell[lcore].ring);
 }
 
 static uint64_t
@@ -143,6 +143,7 @@ fill_shared(struct hb_dataplane *dp)
 	shared->clients_max = (uint32_t)config->dataplane_clients_max;
 	shared->parked_max = (uint32_t)config->dataplane_parked_max;
 	shared->busy_idle = strcmp(config->dataplane_idle, "busy") == 0;
+	shared->realtime = config->node_realtime != 0 && !shared->busy_idle;
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
 		shared->lcore_of_partition[p] = (uint8_t)(p % shared->lcore_count);
 }
@@ -175,9 +176,10 @@ make_bells(struct hb_dataplane *dp)
 	if (shared->main_wake < 0 || shared->persist_wake < 0)
 		return -errno;
 	for (uint32_t i = 0; i < shared->lcore_count; i++) {
-		shared->lcore_wake[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (shared->lcore_wake[i] < 0)
-			return -errno;
+		int result = hb_bell_make(&shared->lcore_bell[i]);
+
+		if (result != 0)
+			return result;
 		for (uint32_t j = 0; j < shared->lcore_count; j++)
 			if (i != j && hb_spsc_init(&shared->credits[i][j], HB_CREDIT_QUEUE_ENTRIES,
 					      sizeof(struct hb_credit_message)) != 0)
@@ -245,8 +247,8 @@ close_all(struct hb_dataplane *dp)
 		free(dp->lcores[i]);
 		for (uint32_t j = 0; j < shared->lcore_count; j++)
 			hb_spsc_free(&shared->credits[i][j]);
-		if (shared->lcore_wake[i] > 0)
-			close(shared->lcore_wake[i]);
+		if (shared->lcore_bell[i].wait > 0)
+			hb_bell_close(&shared->lcore_bell[i]);
 	}
 	if (dp->link_socket >= 0)
 		close(dp->link_socket);
@@ -289,7 +291,7 @@ wait_live_taken(const struct hb_dataplane *dp)
 		if (hb_mono_ns() > until_ns)
 			return false;
 		for (uint32_t i = 0; i < dp->shared->lcore_count; i++)
-			eventfd_write(dp->shared->lcore_wake[i], 1);
+			hb_bell_ring(dp->shared->lcore_bell[i].ring);
 		usleep(LIVE_LOOK_US);
 	}
 	return true;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "shm/bell.h"
 #include "shm/ids.h"
 #include "shm/node.h"
 
@@ -233,6 +235,16 @@ handshake(struct hb_client *client, const char *name, uint32_t request_bytes, ui
 	return result;
 }
 
+/* A bell whose dataplane has died must not end who rings it. */
+static void
+ignore_broken_pipes(void)
+{
+	struct sigaction now;
+
+	if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+		signal(SIGPIPE, SIG_IGN);
+}
+
 int
 hb_client_open(struct hb_client **out, const char *socket_path, const char *name,
 	uint32_t request_bytes, uint32_t reply_bytes, char error[160])
@@ -244,6 +256,7 @@ hb_client_open(struct hb_client **out, const char *socket_path, const char *name
 	snprintf(error, 160, "out of memory or descriptors");
 	if (client == NULL)
 		return -ENOMEM;
+	ignore_broken_pipes();
 	client->wake = -1;
 	for (uint32_t i = 0; i < HB_LCORE_COUNT_MAX; i++)
 		client->lcore_wake[i] = -1;
@@ -331,15 +344,6 @@ hb_client_send(struct hb_client *client, const struct hb_frame *frame)
 	return 0;
 }
 
-static void
-ring_bell(int fd)
-{
-	uint64_t one = 1;
-	ssize_t ignored = write(fd, &one, sizeof(one)); /* full means rung already */
-
-	(void)ignored;
-}
-
 void
 hb_client_flush(struct hb_client *client)
 {
@@ -350,7 +354,7 @@ hb_client_flush(struct hb_client *client)
 		hb_ring_publish(&client->request[lcore]);
 		if (atomic_load_explicit(
 			    &client->node->lcore[lcore].sleeping, memory_order_seq_cst) != 0)
-			ring_bell(client->lcore_wake[lcore]);
+			hb_bell_ring(client->lcore_wake[lcore]);
 	}
 }
 
@@ -410,13 +414,9 @@ hb_client_sleep(struct hb_client *client)
 void
 hb_client_awake(struct hb_client *client)
 {
-	uint64_t rung;
-	ssize_t ignored;
-
 	for (uint32_t i = 0; i < client->welcome.lcore_count; i++)
 		hb_ring_awake(&client->reply[i]);
-	ignored = read(client->wake, &rung, sizeof(rung));
-	(void)ignored;
+	hb_bell_clear(client->wake);
 }
 
 struct call {

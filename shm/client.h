@@ -8,9 +8,9 @@
  * a reply has an unknown outcome, and the client attaches again.
  *
  * Handshake on the dataplane's SEQPACKET socket: the client sends hb_attach_hello; the dataplane
- * answers hb_attach_welcome with descriptors (SCM_RIGHTS): client segment, client's wake eventfd,
- * node segment (read only), then one wake eventfd per lcore. Which operations the ring may carry
- * is decided by the dataplane from the peer's uid, never by the client.
+ * answers hb_attach_welcome with descriptors (SCM_RIGHTS): client segment, client's bell, node
+ * segment (read only), then one bell per lcore (shm/bell.h). Which operations the ring may carry is
+ * decided by the dataplane from the peer's uid, never by the client.
  *
  * The client segment: guard, then per lcore a request ring (client -> lcore) and a reply ring
  * (lcore -> client), control parts in hb_client_layout, data behind. Frames are put on the ring of
@@ -73,7 +73,7 @@ struct hb_client;
 typedef void hb_client_reply_fn(void *context, const struct hb_reply *reply);
 
 /**
- * Attach.
+ * Attach. SIGPIPE is ignored from then on, unless the program handles it.
  * @param name for people, at most 31 bytes
  * @param error filled on failure with a sentence that says what is wrong
  * @return 0, or -errno (-ECONNREFUSED and -ENOENT: no dataplane there)

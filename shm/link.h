@@ -8,7 +8,7 @@
  *    makes a new journal segment, and answers with both; then forgets the state segment.
  *  - RESUME: it lives and its persist died. It hands the journal segment back (the last
  * descriptor); persist finds the last record of each ring on disk and goes on behind it.
- * Descriptors with hello: lcore_count wake eventfds (persist rings them when it moved a tail), then
+ * Descriptors with hello: lcore_count bells (persist rings them when it moved a tail), then
  * with RESUME the journal segment. With the welcome: persist's wake eventfd, and for FRESH the
  * journal segment and the state segment.
  *
@@ -69,7 +69,7 @@ struct hb_journal_rings {
 	_Atomic uint32_t storage_level; /* enum hb_storage_level */
 	_Atomic uint64_t committed_seq;
 	_Atomic uint64_t heartbeat_ns;
-	/* lcore i waits for commits while it sleeps: ring its eventfd */
+	/* lcore i waits for commits while it sleeps: ring its bell */
 	struct {
 		_Alignas(128) _Atomic uint32_t waiting;
 	} lcore[HB_LCORE_COUNT_MAX];

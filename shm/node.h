@@ -11,8 +11,8 @@
  * dataplane dies, the segment dies with it.
  *
  * Wake-up: an lcore stores sleeping = 1, then looks at all its rings once more (seq_cst) before it
- * blocks on its eventfd; a client publishes, then loads sleeping (hb_ring's order) and writes the
- * eventfd when it is 1. The flags inside client request rings are not used.
+ * blocks on its bell; a client publishes, then loads sleeping (hb_ring's order) and writes the
+ * bell when it is 1. The flags inside client request rings are not used.
  */
 #ifndef HB_SHM_NODE_H
 #define HB_SHM_NODE_H
@@ -49,7 +49,7 @@
 	X(AUDIT_FAILURES, "audit_failures", "passes that found memory changed behind the engine")  \
 	X(TURNS, "turns", "duty cycles")                                                           \
 	X(TURNS_IDLE, "turns_idle", "duty cycles without work")                                    \
-	X(SLEEPS, "sleeps", "times an lcore blocked on its eventfd")                               \
+	X(SLEEPS, "sleeps", "times an lcore blocked on its bell")                                  \
 	X(CLIENTS_ATTACHED, "clients_attached", "clients attached since start")                    \
 	X(CLIENTS_DETACHED, "clients_detached", "clients gone since start")                        \
 	X(CLIENTS_REFUSED, "clients_refused", "attach attempts refused")                           \

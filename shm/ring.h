@@ -9,7 +9,7 @@
  *
  *   line 0 (producer): head      position behind the last published byte
  *   line 2 (consumer): tail      position behind the last consumed byte
- *   line 4 (consumer): sleeping  1 while the consumer blocks on its eventfd
+ *   line 4 (consumer): sleeping  1 while the consumer blocks on its bell
  *
  * Who writes what: one writer per line, 128 bytes apart (adjacent-line prefetch).
  * Order: P1 `publish` stores head, pairs with C1 `peek` loading it (seq_cst, so that it also orders
@@ -31,6 +31,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/bits.h"
+#include "base/prefetch.h"
 
 /* In shared memory. */
 struct hb_ring {
@@ -70,6 +73,19 @@ static inline void
 hb_ring_advance(struct hb_ring_end *end, uint64_t bytes)
 {
 	end->position += bytes;
+}
+
+/**
+ * Producer: fetch the lines that are written next but one. The consumer has had them, or memory;
+ * their neighbours come while the next message is made.
+ */
+static inline void
+hb_ring_prefetch(const struct hb_ring_end *end)
+{
+	const uint8_t *at = end->data + (end->position & (end->capacity - 1));
+
+	hb_prefetch_write(at + 2 * HB_CACHE_LINE_BYTES);
+	hb_prefetch_write(at + 3 * HB_CACHE_LINE_BYTES);
 }
 
 /** Producer: make everything written visible. @return true when the consumer sleeps: wake it. */

@@ -66,7 +66,7 @@ replay(struct fake_persist *persist, const struct hb_record *record)
 	if (credit.account != 0)
 		hb_apply_credit(&persist->replayed.partition[hb_partition_of(credit.account)],
 			p->number, &credit);
-	persist->seq++;
+	atomic_fetch_add(&persist->seq, 1);
 }
 
 static bool
@@ -93,7 +93,7 @@ commit(struct session *s)
 	}
 	if (atomic_load(&s->persist->die))
 		return false; /* killed between writing and moving the tails */
-	atomic_store(&s->rings->committed_seq, s->persist->seq);
+	atomic_store(&s->rings->committed_seq, atomic_load(&s->persist->seq));
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++) {
 		atomic_store(&s->rings->applied[p],
 			s->persist->replayed.partition[p].head->core_sequence);

@@ -28,7 +28,7 @@ struct fake_persist {
 	atomic_bool die;
 	atomic_bool attached;
 	struct hb_state replayed; /* what a recovery would build */
-	uint64_t seq;		  /* committed records */
+	_Atomic uint64_t seq;	  /* committed records; load it before you look at replayed */
 	uint64_t epoch;
 };
 

@@ -136,6 +136,7 @@ check_balances(struct storm *s)
 {
 	struct hb_state *replayed = &s->node.persist.replayed;
 
+	assert_true(atomic_load(&s->node.persist.seq) > 0);
 	for (uint32_t i = 0; i < CLIENTS; i++) {
 		uint64_t user = FIRST_USER + i;
 		struct hb_account *account =

@@ -2,4 +2,4 @@
 # A forged money token passes.
 # source: shm/decide_token.c
 # caught by: unit:engine packets
-s/frame->operation) == frame->token_mac)/frame->operation) != 0)/
+s/initial) == frame->token_mac)/initial) != 0)/

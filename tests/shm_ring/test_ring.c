@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,8 +23,9 @@
 #include "shm/ring.h"
 #include "shm/segment.h"
 
-#define CAPACITY    4096
-#define DATA_OFFSET (2 * HB_SEGMENT_GUARD_BYTES)
+#define CAPACITY	   4096
+#define SUCCEEDED_MESSAGES 20000
+#define DATA_OFFSET	   (2 * HB_SEGMENT_GUARD_BYTES)
 
 struct fixture {
 	struct hb_segment segment;
@@ -134,6 +136,7 @@ struct stream {
 	struct hb_ring_end end;
 	int wake;
 	uint64_t messages;
+	uint64_t wrong;
 	bool pause; /* the producer lets the consumer fall asleep now and then */
 };
 
@@ -211,6 +214,57 @@ static void
 a_sleeping_consumer_is_never_left_asleep(void **state)
 {
 	run_stream(*state, 3000, true);
+}
+
+/* Takes some messages and leaves the rest to whoever comes next. */
+static void *
+consume_some(void *argument)
+{
+	struct stream *s = argument;
+	uint64_t expected = s->end.position / 8;
+	uint64_t until = s->messages;
+
+	while (until > 0 && expected < SUCCEEDED_MESSAGES * 8) {
+		void *at;
+		int64_t bytes = hb_ring_peek(&s->end, &at);
+
+		if (bytes == 0) {
+			sched_yield();
+			continue;
+		}
+		if ((uint64_t)bytes > until * 64)
+			bytes = (int64_t)until * 64;
+		for (int64_t word = 0; word < bytes / 8; word++)
+			s->wrong += ((uint64_t *)at)[word] != expected++;
+		hb_ring_consume(&s->end, (uint64_t)bytes);
+		until -= (uint64_t)bytes / 64;
+	}
+	return NULL;
+}
+
+static void
+successors_of_a_consumer_go_on_while_the_producer_writes(void **state)
+{
+	struct fixture *f = *state;
+	struct stream in = {.messages = SUCCEEDED_MESSAGES};
+	uint64_t taken = 0, some = 1;
+	pthread_t producer;
+
+	hb_ring_producer(&in.end, f->ring, f->data, CAPACITY);
+	in.wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	assert_int_equal(pthread_create(&producer, NULL, produce, &in), 0);
+	while (taken < SUCCEEDED_MESSAGES) {
+		struct stream out = {.messages = some = some * 7 % 97 + 1};
+		pthread_t consumer;
+
+		hb_ring_consumer(&out.end, f->ring, f->data, CAPACITY);
+		assert_int_equal(pthread_create(&consumer, NULL, consume_some, &out), 0);
+		pthread_join(consumer, NULL);
+		assert_int_equal(out.wrong, 0);
+		taken = out.end.position / 64;
+	}
+	pthread_join(producer, NULL);
+	close(in.wake);
 }
 
 static void
@@ -295,6 +349,7 @@ main(void)
 		TEST(absurd_positions_of_a_hostile_peer_are_refused),
 		TEST(every_byte_arrives_in_order_between_threads),
 		TEST(a_sleeping_consumer_is_never_left_asleep),
+		TEST(successors_of_a_consumer_go_on_while_the_producer_writes),
 		TEST(what_a_killed_producer_published_is_whole_and_a_successor_goes_on),
 		TEST(a_ring_that_is_absurd_from_the_beginning_has_no_room),
 #undef TEST

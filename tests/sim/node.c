@@ -341,7 +341,7 @@ fill_shared(struct hb_shared *shared)
 	shared->node = &node_lines;
 	shared->persist_wake = shared->main_wake = -1;
 	for (uint32_t i = 0; i < node.lcore_count; i++) {
-		shared->lcore_wake[i] = -1;
+		shared->lcore_bell[i] = (struct hb_bell){-1, -1};
 		for (uint32_t j = 0; j < node.lcore_count; j++)
 			HB_ASSERT(i == j || hb_spsc_init(&shared->credits[i][j], 64,
 						    sizeof(struct hb_credit_message)) == 0);
@@ -356,7 +356,7 @@ attach_client(struct sim_dataplane *dataplane, uint32_t client)
 	struct hb_client_slot *slot = &node.slots[client];
 
 	*slot = (struct hb_client_slot){.state = HB_SLOT_ATTACHED,
-		.wake = -1,
+		.bell = {-1, -1},
 		.trusted = client == SIM_CLIENT_CONTROL,
 		.operation_mask = client == SIM_CLIENT_CONTROL ? HB_OPS_CONTROL : HB_OPS_FRONT,
 		.generation = ++node.generation};

@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Commands that try to break the product: planted mistakes, fuzzing; and what the tests reach.
+# Commands that try to break the product: models, races, planted mistakes, fuzzing; and what the
+# tests reach.
 
 command_mutants() {
     setup >&2
     exec "$ROOT/tests/mutants/run" "$@"
+}
+
+command_models() {
+    help_wanted "$@" || setup >&2
+    exec "$ROOT/tests/models/run" "$@"
+}
+
+command_races() {
+    help_wanted "$@" || setup >&2
+    exec "$ROOT/tests/races/run" "$@"
 }
 
 command_coverage() {
