@@ -52,7 +52,6 @@ refused(struct world *w, uint64_t target, const char *words)
 #define DAMAGED(w, target, field, value, words)                                                    \
 	do {                                                                                       \
 		__typeof__(field) whole = (field);                                                 \
-                                                                                                   \
 		(field) = (__typeof__(field))(value);                                              \
 		refused((w), (target), (words));                                                   \
 		(field) = whole;                                                                   \

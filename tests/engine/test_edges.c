@@ -34,8 +34,7 @@ home(struct world *w, uint64_t id)
 static void
 test_a_draw_of_the_incomplete_interval_is_thrown_away(void **unused)
 {
-	struct draws draws = {
-		.next = 0, .block_number = 0, .block = {UINT64_MAX, UINT64_MAX - 1, 5, 7}};
+	struct draws draws = {.next = 0, .first = 0, .made = {UINT64_MAX, UINT64_MAX - 1, 5, 7}};
 
 	(void)unused;
 	/* 2^64 mod 3 = 1: the last draw is one too many, the one before it is the last whole one */
