@@ -17,8 +17,9 @@ read_config "$NODE/etc/hongbao.conf"
 GROUP_ID=$(getent group "$GROUP" | cut -d: -f3)
 while read -r name variables; do
     (
-        # shellcheck disable=SC2086  # words of the line
-        [ -z "$variables" ] || export $variables
+        for variable in $variables; do
+            export "${variable?}"
+        done
         launch_process "$name"
     ) >&2 || printf 'keeper.sh: %s was not started\n' "$name" >&2
     printf 'started\n'

@@ -81,6 +81,7 @@ def judge(node, history, packets, shares, total_fen, users, opening_fen):
     """@param packets all that were sent; @param users everybody who may have grabbed or moved money
     @return what differs, by kind; all zero when nothing does"""
     node.wait_applied(300)
+    log("MySQL has everything")
     memory = claims_in_memory(node, users[0], packets, total_fen)
     in_memory = {}
     doubled = history.twice

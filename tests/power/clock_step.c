@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,16 +57,4 @@ time(time_t *at)
 	if (at != NULL)
 		*at = now.tv_sec;
 	return now.tv_sec;
-}
-
-int
-gettimeofday(struct timeval *restrict at, void *restrict zone)
-{
-	struct timespec now;
-
-	(void)zone;
-	clock_gettime(CLOCK_REALTIME, &now);
-	at->tv_sec = now.tv_sec;
-	at->tv_usec = now.tv_nsec / 1000;
-	return 0;
 }
