@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Commands that try to break the product: planted mistakes, fuzzing.
+# Commands that try to break the product: models, planted mistakes, fuzzing.
 
 command_mutants() {
     setup >&2
     exec "$ROOT/tests/mutants/run" "$@"
+}
+
+command_models() {
+    help_wanted "$@" || setup >&2
+    exec "$ROOT/tests/models/run" "$@"
 }
 
 FUZZ_TARGETS=(business config frame framed gateway journal jwt record snapshot text wire)
