@@ -15,7 +15,6 @@
 
 #include "base/assert.h"
 #include "base/utf8.h"
-#include "front/plain_json.h"
 #include "shm/ids.h"
 #include "shm/order_number.h"
 #include "shm/token.h"
@@ -350,14 +349,11 @@ has(const struct values *values, enum field field)
 }
 
 static enum field
-field_named(struct hb_text name, uint32_t allowed)
+field_named(const char *name, uint32_t allowed)
 {
-	for (; allowed != 0; allowed &= allowed - 1) {
-		unsigned field = (unsigned)__builtin_ctz(allowed);
-
-		if (text_is(name, rules[field].name))
-			return (enum field)field;
-	}
+	for (unsigned i = 0; i < FIELDS; i++)
+		if ((allowed & BIT(i)) != 0 && strcmp(rules[i].name, name) == 0)
+			return (enum field)i;
 	return FIELDS;
 }
 
@@ -397,8 +393,7 @@ take_values(struct values *values, json_t *object, enum hb_route route, struct h
 
 	json_object_foreach(object, name, value)
 	{
-		struct hb_text text = {name, strlen(name)};
-		enum field field = field_named(text, needed | bodies[route].optional);
+		enum field field = field_named(name, needed | bodies[route].optional);
 		int http;
 
 		if (field == FIELDS)
@@ -411,46 +406,6 @@ take_values(struct values *values, json_t *object, enum hb_route route, struct h
 	if (missing != 0)
 		return refuse(answer, "%s: is missing", rules[__builtin_ctz(missing)].name);
 	return 0;
-}
-
-static bool
-take_plain_value(struct values *values, enum field field, const struct hb_plain_member *member)
-{
-	int64_t size = rules[field].is_text ? (int64_t)member->text_length : member->number;
-
-	if (rules[field].is_text != (member->text != NULL) || size < rules[field].min ||
-		size > rules[field].max)
-		return false;
-	if (rules[field].is_text)
-		values->text[field] = (struct hb_text){member->text, member->text_length};
-	else
-		values->number[field] = size;
-	values->present |= BIT(field);
-	return true;
-}
-
-/*
- * The values of a body without jansson, which costs a seventh of a grab. @return false when it has
- * to look: the body has another form, or something is wrong with it that must be named
- */
-static bool
-take_plain_values(struct values *values, struct hb_text body, enum hb_route route)
-{
-	struct hb_plain_member members[FIELDS];
-	uint32_t needed = bodies[route].needed;
-	int count = -1;
-
-	if (body.length <= HB_BODY_BYTES_MAX)
-		count = hb_plain_json(body.at, body.length, members, FIELDS);
-	for (int i = 0; i < count; i++) {
-		struct hb_text name = {members[i].name, members[i].name_length};
-		enum field field = field_named(name, needed | bodies[route].optional);
-
-		if (field == FIELDS || has(values, field) ||
-			!take_plain_value(values, field, &members[i]))
-			return false;
-	}
-	return count >= 0 && (needed & ~values->present) == 0;
 }
 
 static int
@@ -716,35 +671,27 @@ frame_transfer(union hb_any_frame *frame, struct hb_call *call, const struct hb_
 }
 
 static int
-frame_of_values(struct hb_call *call, union hb_any_frame *frame, struct hb_answer *answer,
-	const struct hb_identity *identity, const struct values *values, uint32_t now_s)
-{
-	if (call->route == HB_ROUTE_PACKET_SEND)
-		return frame_send(frame, identity, values, now_s, answer);
-	if (call->route == HB_ROUTE_PACKET_GRAB)
-		return frame_grab(frame, call->packet, identity, values, now_s, answer);
-	if (call->route == HB_ROUTE_TOKEN_ASK)
-		return frame_ask(frame, identity, values, now_s, answer);
-	return frame_transfer(frame, call, identity, values, now_s, answer);
-}
-
-static int
 frame_with_body(struct hb_call *call, union hb_any_frame *frame, struct hb_answer *answer,
 	const struct hb_identity *identity, struct hb_text body, uint32_t now_s)
 {
 	struct values values = {0};
-	json_t *object;
+	json_t *object = load_body(body, answer);
 	int http;
 
-	if (take_plain_values(&values, body, call->route))
-		return frame_of_values(call, frame, answer, identity, &values, now_s);
-	values = (struct values){0};
-	object = load_body(body, answer);
 	if (object == NULL)
 		return answer->http;
 	http = take_values(&values, object, call->route, answer);
-	if (http == 0)
-		http = frame_of_values(call, frame, answer, identity, &values, now_s);
+	if (http != 0)
+		goto out;
+	if (call->route == HB_ROUTE_PACKET_SEND)
+		http = frame_send(frame, identity, &values, now_s, answer);
+	else if (call->route == HB_ROUTE_PACKET_GRAB)
+		http = frame_grab(frame, call->packet, identity, &values, now_s, answer);
+	else if (call->route == HB_ROUTE_TOKEN_ASK)
+		http = frame_ask(frame, identity, &values, now_s, answer);
+	else
+		http = frame_transfer(frame, call, identity, &values, now_s, answer);
+out:
 	json_decref(object);
 	return http;
 }

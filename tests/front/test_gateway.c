@@ -772,40 +772,6 @@ any_bytes_make_a_sound_frame_or_a_refusal(void **state)
 	}
 }
 
-/* The first needs no jansson, the second is the same with one character written as an escape. */
-static void
-a_body_means_the_same_in_any_form(void **state)
-{
-	static const struct {
-		const char *path, *plain, *escaped;
-	} same[] = {
-		{GRAB_PATH, "{\"group\":7," MONEY "}", "{\"\\u0067roup\":7," MONEY "}"},
-		{"/v1/packets",
-			"{" LUCKY
-			"\"algorithm\":\"seed\",\"share_min_fen\":1,\"share_max_fen\":900,"
-			"\"lifetime_s\":60,\"greeting\":\"hi\"," MONEY "}",
-			"{" LUCKY
-			"\"algorithm\":\"seed\",\"share_min_fen\":1,\"share_max_fen\":900,"
-			"\"lifetime_s\":60,\"greeting\":\"\\u0068i\"," MONEY "}"},
-		{"/v1/packets", "{" NORMAL "\"greeting\":\"\"," MONEY "}",
-			"{" NORMAL "\"\\u0067reeting\":\"\"," MONEY "}"},
-		{"/v1/transfers", "{\"to\":1002,\"amount_fen\":250," MONEY "}",
-			"{\"\\u0074o\":1002,\"amount_fen\":250," MONEY "}"},
-		{"/v1/tokens", "{\"operation\":\"grab\",\"target\":\"" PACKET "\"}",
-			"{\"operation\":\"\\u0067rab\",\"target\":\"" PACKET "\"}"},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
-		union hb_any_frame plain;
-
-		assert_int_equal(post(same[i].path, same[i].plain), 0);
-		memcpy(&plain, &frame, sizeof(plain));
-		assert_int_equal(post(same[i].path, same[i].escaped), 0);
-		assert_memory_equal(&plain, &frame, sizeof(plain));
-	}
-}
-
 int
 main(void)
 {
@@ -814,7 +780,6 @@ main(void)
 		cmocka_unit_test(a_bad_body_is_refused_and_the_field_is_named),
 		cmocka_unit_test(a_body_above_its_bound_is_refused),
 		cmocka_unit_test(deep_json_is_refused_without_harm),
-		cmocka_unit_test(a_body_means_the_same_in_any_form),
 		cmocka_unit_test(a_grab_is_one_cache_line_with_the_money_token),
 		cmocka_unit_test(a_group_nobody_vouched_for_travels_as_none),
 		cmocka_unit_test(nobody_sends_to_a_group_he_is_not_vouched_for),
