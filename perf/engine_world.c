@@ -452,14 +452,33 @@ hb_world_drive(struct hb_world *world, const struct hb_frame *frames, uint64_t c
 	outcome->wall_ns = hb_mono_ns() - wall_ns;
 }
 
+static const uint8_t *
+look_ahead(struct hb_world *world, const uint8_t *at, const uint8_t *end,
+	void (*prefetch)(const struct hb_state *state, const struct hb_record *record))
+{
+	if (at >= end)
+		return end;
+	prefetch(&world->replica, (const void *)at);
+	return at + ((const struct hb_record *)(const void *)at)->length;
+}
+
+/* As hb_replay does, without a disk. */
 static void
 replay(struct hb_world *world, const uint8_t *at, uint64_t bytes)
 {
+	const uint8_t *head = at, *claims = at, *end = at + bytes;
+
+	for (int i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
+		head = look_ahead(world, head, end, hb_prefetch_record_head);
+	for (int i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
+		claims = look_ahead(world, claims, end, hb_prefetch_record_claims);
 	while (bytes > 0) {
 		const struct hb_record *record = (const void *)at;
 		struct hb_partition *p;
 		struct hb_credit credit;
 
+		head = look_ahead(world, head, end, hb_prefetch_record_head);
+		claims = look_ahead(world, claims, end, hb_prefetch_record_claims);
 		HB_ASSERT(hb_record_verify(record, bytes) == NULL);
 		p = &world->replica.partition[record->ring];
 		HB_ASSERT(hb_apply_check(p, record) == NULL);
