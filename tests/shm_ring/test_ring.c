@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -288,6 +289,8 @@ what_a_killed_producer_published_is_whole_and_a_successor_goes_on(void **state)
 			struct stream in = {.messages = UINT64_MAX};
 			uint64_t next;
 
+			prctl(PR_SET_PDEATHSIG,
+				SIGKILL); /* a test that fails leaves nobody behind */
 			hb_ring_producer(&in.end, f->ring, f->data, CAPACITY);
 			next = in.end.position / 64;
 			for (;;) {
