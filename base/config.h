@@ -23,6 +23,8 @@
 #define HB_CONFIG_TABLE(INT, TEXT)                                                                 \
 	TEXT(node_directory, "node.directory", "/var/lib/hongbao", "everything the node keeps")    \
 	INT(node_number, "node.number", 1, 0, 99, "two digits of every order number; unique")      \
+	INT(node_realtime, "node.realtime", 1, 0, 1,                                               \
+		"lcores and the journal's writer go before all others, where the host allows it")  \
 	TEXT(user_dataplane, "user.dataplane", "hongbao-dataplane", "runs hongbao-dataplane")      \
 	TEXT(user_persist, "user.persist", "hongbao-persist", "runs hongbao-persist")              \
 	TEXT(user_control, "user.control", "hongbao-control", "runs hongbao-control")              \

@@ -35,6 +35,26 @@ hb_crc32c_short(const uint8_t *at, size_t length)
 	return (uint32_t)crc ^ UINT32_MAX;
 }
 
+/**
+ * The same of four bytes and whole words behind them: how a record is laid out. The four come as a
+ * value, as a load of bytes that were just stored one by one waits until all of them are in the
+ * cache.
+ */
+static inline uint32_t
+hb_crc32c_words(uint32_t four, const void *words, size_t count)
+{
+	const uint8_t *at = words;
+	uint64_t crc = _mm_crc32_u32(UINT32_MAX, four);
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t word;
+
+		memcpy(&word, at + i * sizeof(word), sizeof(word));
+		crc = _mm_crc32_u64(crc, word);
+	}
+	return (uint32_t)crc ^ UINT32_MAX;
+}
+
 static inline uint32_t
 hb_crc32c(const void *bytes, size_t length)
 {

@@ -58,20 +58,34 @@ hb_credit_deliver(struct hb_lcore *lcore, uint32_t from_partition, const struct 
 	return true;
 }
 
+static void
+prefetch(struct hb_lcore *lcore, const struct hb_credit_message *message)
+{
+	hb_prefetch_credit(lcore->owned[message->to_partition]->partition, &message->credit);
+}
+
 bool
 hb_credits_drain(struct hb_lcore *lcore)
 {
 	struct hb_shared *shared = lcore->shared;
-	struct hb_credit_message message;
+	struct hb_credit_message message[HB_PREFETCH_CREDIT_AHEAD];
 	bool any = false;
 
 	for (uint32_t from = 0; from < shared->lcore_count; from++) {
+		uint32_t count;
+
 		if (from == lcore->number)
 			continue;
-		while (hb_spsc_pop(&shared->credits[from][lcore->number], &message)) {
-			apply(lcore, message.from_partition, message.to_partition, &message.credit);
-			any = true;
-		}
+		do {
+			count = 0;
+			while (count < HB_PREFETCH_CREDIT_AHEAD &&
+				hb_spsc_pop(&shared->credits[from][lcore->number], &message[count]))
+				prefetch(lcore, &message[count++]);
+			for (uint32_t i = 0; i < count; i++)
+				apply(lcore, message[i].from_partition, message[i].to_partition,
+					&message[i].credit);
+			any |= count > 0;
+		} while (count == HB_PREFETCH_CREDIT_AHEAD);
 	}
 	return any;
 }

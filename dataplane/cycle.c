@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/realtime.h"
 #include "dataplane/env.h"
 #include "dataplane/lcore.h"
 #include "shm/ids.h"
@@ -138,22 +139,49 @@ copy_frames(struct hb_lcore *lcore, struct hb_lcore_client *client, uint32_t max
 	return (int)n;
 }
 
-static void
-prefetch(struct hb_lcore *lcore, int n)
+static const struct hb_frame *
+frame_at(const struct hb_lcore *lcore, int i)
 {
-	for (int pass = 0; pass < 2; pass++) {
-		for (int i = 0; i < n; i++) {
-			const struct hb_frame *frame =
-				(const struct hb_frame *)(const void *)lcore->frames[i];
-			struct hb_owned *owned = lcore->owned[hb_partition_of(frame->target)];
+	return (const struct hb_frame *)(const void *)lcore->frames[i];
+}
 
-			if (owned == NULL)
-				continue;
-			if (pass == 0)
-				hb_prefetch_head(owned->partition, frame);
-			else
-				hb_prefetch_claims(owned->partition, frame);
-		}
+/* What frame i of n names, if it is there and ours. */
+static void
+prefetch_head(struct hb_lcore *lcore, int i, int n)
+{
+	struct hb_owned *owned;
+
+	if (i >= n)
+		return;
+	owned = lcore->owned[hb_partition_of(frame_at(lcore, i)->target)];
+	if (owned != NULL)
+		hb_prefetch_head(owned->partition, frame_at(lcore, i));
+}
+
+static void
+prefetch_claims(struct hb_lcore *lcore, int i, int n)
+{
+	struct hb_owned *owned;
+
+	if (i >= n)
+		return;
+	owned = lcore->owned[hb_partition_of(frame_at(lcore, i)->target)];
+	if (owned != NULL)
+		hb_prefetch_claims(owned->partition, frame_at(lcore, i));
+}
+
+/* The first frames' memory is asked for at once, the others' while their elders are decided. */
+static void
+handle_frames(struct hb_lcore *lcore, uint32_t slot, int n)
+{
+	for (int i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
+		prefetch_head(lcore, i, n);
+	for (int i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
+		prefetch_claims(lcore, i, n);
+	for (int i = 0; i < n && lcore->clients[slot].active; i++) {
+		prefetch_head(lcore, i + HB_PREFETCH_HEAD_AHEAD, n);
+		prefetch_claims(lcore, i + HB_PREFETCH_CLAIMS_AHEAD, n);
+		hb_frame_handle(lcore, slot, frame_at(lcore, i), frame_at(lcore, i)->length);
 	}
 }
 
@@ -205,13 +233,7 @@ take_burst(struct hb_lcore *lcore, uint32_t slot)
 	}
 	/* A reply that brought the client here may rest on a credit handed over just now. */
 	hb_credits_drain(lcore);
-	prefetch(lcore, n);
-	for (int i = 0; i < n && client->active; i++) {
-		const struct hb_frame *frame =
-			(const struct hb_frame *)(const void *)lcore->frames[i];
-
-		hb_frame_handle(lcore, slot, frame, frame->length);
-	}
+	handle_frames(lcore, slot, n);
 	publish_records(lcore);
 	return true;
 }
@@ -391,6 +413,7 @@ hb_lcore_run(void *argument)
 	struct hb_lcore *lcore = argument;
 	uint64_t idle_since_ns = 0;
 
+	hb_realtime_stay("lcore", lcore->shared->realtime);
 	do {
 		bool any = hb_lcore_turn(lcore);
 

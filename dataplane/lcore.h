@@ -130,6 +130,7 @@ struct hb_shared {
 	uint32_t clients_max;
 	uint32_t parked_max;
 	bool busy_idle;	  /* dataplane.idle = busy */
+	bool realtime;	  /* node.realtime, but for lcores that never sleep */
 	int persist_wake; /* stays the same number when persist comes back */
 	int main_wake;
 	struct hb_bell lcore_bell[HB_LCORE_COUNT_MAX];

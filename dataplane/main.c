@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/realtime.h"
 #include "base/sandbox.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/env.h"
@@ -101,6 +102,7 @@ main(int argc, char **argv)
 		hb_log(HB_LOG_ERROR, "environment_failed", "error=\"%s\"", error);
 		return EXIT_CONFIGURATION;
 	}
+	hb_realtime_leave(); /* the workers have what we were started with */
 	if (config.dataplane_ports[0] != '\0' &&
 		(hb_env_ports_open(&setup.port_count, error) != 0 ||
 			hb_privileges_drop(error) != 0)) {

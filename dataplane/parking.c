@@ -68,6 +68,15 @@ hb_parking_first(struct hb_parking *parking)
 	return parking->count == 0 ? NULL : entry_at(parking, parking->tail);
 }
 
+struct hb_parked *
+hb_parking_behind(struct hb_parking *parking, const struct hb_parked *entry)
+{
+	uint64_t next = behind(parking, (uint64_t)((const uint8_t *)entry - parking->bytes), entry);
+
+	/* They are never the same with something in between: some room always stays free. */
+	return next == parking->head ? NULL : entry_at(parking, next);
+}
+
 void
 hb_parking_pop(struct hb_parking *parking)
 {

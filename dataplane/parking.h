@@ -63,6 +63,9 @@ void hb_parking_push(
 /** The oldest entry, or NULL. Its reply lies behind it. */
 struct hb_parked *hb_parking_first(struct hb_parking *parking);
 
+/** The entry behind this one, or NULL. */
+struct hb_parked *hb_parking_behind(struct hb_parking *parking, const struct hb_parked *entry);
+
 static inline struct hb_reply *
 hb_parked_reply(struct hb_parked *entry)
 {

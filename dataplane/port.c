@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/paths.h"
+#include "base/realtime.h"
 #include "dataplane/env.h"
 #include "shm/client.h"
 #include "shm/ids.h"
@@ -502,8 +503,10 @@ int
 hb_port_run(void *argument)
 {
 	struct hb_port *port = argument;
-	uint64_t idle_since_ns = hb_mono_ns(), nap_ns = NAP_NS_MIN, looked_ns = 0;
+	uint64_t idle_since_ns, nap_ns = NAP_NS_MIN, looked_ns = 0;
 
+	hb_realtime_leave(); /* it polls a driver without end, and no grab of others waits for it */
+	idle_since_ns = hb_mono_ns();
 	while (!atomic_load_explicit(&port->stopping, memory_order_relaxed)) {
 		uint64_t now_ns = hb_mono_ns();
 		bool any;

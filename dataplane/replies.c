@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "dataplane/lcore.h"
+#include "shm/ids.h"
 
 void
 hb_reply_park(struct hb_lcore *lcore, struct hb_owned *owned, uint32_t slot,
@@ -113,10 +114,31 @@ look_at_tail(struct hb_owned *owned)
 	owned->committed = tail;
 }
 
+/*
+ * The accounts of an entry's credits, by hb_prefetch_credit or _chain.
+ * @return the entry to look at next; NULL: not yet released
+ */
+static struct hb_parked *
+prefetch_credits(struct hb_lcore *lcore, struct hb_owned *owned, const struct hb_parked *entry,
+	hb_prefetch_credit_fn *prefetch)
+{
+	if (entry == NULL || entry->position > owned->committed)
+		return NULL;
+	for (uint32_t i = entry->credit_next; i < entry->credit_count; i++) {
+		const struct hb_credit *credit = &entry->credit[i];
+		struct hb_owned *to = lcore->owned[hb_partition_of(credit->account)];
+
+		if (to != NULL)
+			prefetch(to->partition, credit);
+	}
+	return hb_parking_behind(&owned->parking, entry);
+}
+
 bool
 hb_replies_release(struct hb_lcore *lcore, struct hb_owned *owned)
 {
 	struct hb_parked *entry = hb_parking_first(&owned->parking);
+	struct hb_parked *home = entry, *chain = entry; /* looked at before `entry` is released */
 	uint64_t committed_seq;
 	uint64_t released = 0;
 
@@ -126,7 +148,13 @@ hb_replies_release(struct hb_lcore *lcore, struct hb_owned *owned)
 	/* Loaded behind the tail, and persist stores it before: it covers what we release. */
 	committed_seq =
 		atomic_load_explicit(&lcore->shared->journal->committed_seq, memory_order_acquire);
+	for (int i = 0; i < HB_PREFETCH_CREDIT_AHEAD; i++)
+		home = prefetch_credits(lcore, owned, home, hb_prefetch_credit);
+	for (int i = 0; i < HB_PREFETCH_CHAIN_AHEAD; i++)
+		chain = prefetch_credits(lcore, owned, chain, hb_prefetch_credit_chain);
 	while (entry != NULL && entry->position <= owned->committed) {
+		home = prefetch_credits(lcore, owned, home, hb_prefetch_credit);
+		chain = prefetch_credits(lcore, owned, chain, hb_prefetch_credit_chain);
 		if (!release_one(lcore, owned, entry, committed_seq))
 			break;
 		hb_parking_pop(&owned->parking);

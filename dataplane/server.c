@@ -143,6 +143,7 @@ fill_shared(struct hb_dataplane *dp)
 	shared->clients_max = (uint32_t)config->dataplane_clients_max;
 	shared->parked_max = (uint32_t)config->dataplane_parked_max;
 	shared->busy_idle = strcmp(config->dataplane_idle, "busy") == 0;
+	shared->realtime = config->node_realtime != 0 && !shared->busy_idle;
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
 		shared->lcore_of_partition[p] = (uint8_t)(p % shared->lcore_count);
 }

@@ -9,9 +9,9 @@ import statistics
 import subprocess
 import tempfile
 
-from bench_rings import LAG_SECONDS_MAX, Rings, with_node
+from bench_rings import LAG_SECONDS_MAX, Rings, frames_program, with_node
 from generator import cpu_clock_us, cpu_of_generator, cpu_of_server, go_first, pin
-from lib import ROOT, expect, free_port, log
+from lib import expect, free_port, log
 
 ADDRESS, UDP_BASE = "10.78.0.1", 7400
 SERVER_MAC = "02:00:00:00:00:01"
@@ -27,13 +27,6 @@ GOAL_PER_S = 4000000
 GOAL_MAC_SWAP = 0.5
 
 
-def program():
-    path = os.path.join(os.environ.get("HONGBAO_BUILD") or os.path.join(ROOT, "build"), "perf",
-                        "hongbao-frames-bench")
-    expect(os.access(path, os.X_OK), "there is no", path, "; run ./hongbao build")
-    return path
-
-
 def environment(scratch):
     """EAL keeps files of its own in the scratch directory, not in /run."""
     return dict(os.environ, RUNTIME_DIRECTORY=scratch)
@@ -43,7 +36,7 @@ class Server:
     """A peer that sends back what comes; a context manager."""
 
     def __init__(self, scratch, *words):
-        self.process = subprocess.Popen([program(), *words], stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([frames_program(), *words], stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True,
                                         env=environment(scratch))
         line = self.process.stdout.readline()
@@ -71,7 +64,7 @@ def client(command, grabs, per, seconds, pids, *words):
 
     before = sum(map(cpu_clock_us, pids))
     result = subprocess.run(
-        [program(), command, "--grabs", grabs, "--per-datagram", str(per), "--in-flight",
+        [frames_program(), command, "--grabs", grabs, "--per-datagram", str(per), "--in-flight",
          str(IN_FLIGHT[per]), "--seconds", str(seconds), *words],
         capture_output=True, text=True, preexec_fn=prepare,
         env=environment(os.path.dirname(grabs)))

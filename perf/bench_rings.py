@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rings and durable: one client process at the rings of a whole node, and Redis asked over its
-Unix socket with as many requests under way."""
+"""rings and durable: one client process at the rings of a whole node, in turns with peers that have as
+many requests under way. Client and lcore have a CPU each; so have a peer's two sides where the
+kernel puts them. Told are medians."""
 import json
+import os
+import statistics
 import subprocess
 
-from generator import Commanded, program
-from lib import Node, expect, log
+from generator import Commanded, cpu_of_generator, cpu_of_server, go_first, program
+from lib import ROOT, Node, expect, log
+from mariadb_peer import MariaDB, mariadb_installed
 from redis_peer import Redis, grab_script, redis_installed
 
 DATAPLANE_SOCKET = "socket/dataplane/attach.sock"
@@ -13,17 +17,36 @@ FEN_PER_SHARE = 100
 IN_FLIGHT_RINGS = (1, 16, 64, 256)
 IN_FLIGHT_DURABLE = (1, 50, 500)
 LOADS = (25, 50, 80)
-PEER_SHARES = 500000
+PAIRS_MIN = 5
+# Requests of one run, by how many are under way.
+ALREADY = {1: 150000, 16: 400000, 64: 1500000, 256: 1500000}
+ALREADY_HALF = 1000000
+FIRST_DURABLE = {1: 500, 16: 5000, 64: 10000, 256: 15000}  # the second column of rings
+REDIS_MEMORY = {1: 20000, 16: 100000, 64: 200000}
+IPC = {1: 100000, 16: 500000, 64: 2000000, 256: 2000000}
+DURABLE = {1: 2000, 50: 30000, 500: 150000}
+REDIS_ALWAYS = {1: 3000, 50: 30000, 500: 40000}
+MARIADB = {1: 500, 50: 10000, 500: 15000}
+OPEN_SECONDS = 0.25
+OPEN_RATE_MAX = 1600000
+SMALL = 50  # --smoke: so many times fewer
 LAG_SECONDS_MAX = 240
+
+
+def frames_program():
+    path = os.path.join(os.environ.get("HONGBAO_BUILD") or os.path.join(ROOT, "build"), "perf",
+                        "hongbao-frames-bench")
+    expect(os.access(path, os.X_OK), "there is no", path, "; run ./hongbao build")
+    return path
 
 
 class Rings(Commanded):
     """hongbao-bench rings at a node, prepared; a context manager."""
 
-    def __init__(self, node, options, grabs, users=0):
+    def __init__(self, node, options, grabs, users=0, prepare=None):
         words = ["rings", "--socket", node.path(DATAPLANE_SOCKET), "--grabs", grabs,
                  "--seed", options.seed]
-        super().__init__(*words, *(["--users", users] if users else []))
+        super().__init__(*words, *(["--users", users] if users else []), prepare=prepare)
         self.won = self.told_fen = self.failed = 0
 
     def run(self, mode, kind, load, count):
@@ -36,12 +59,37 @@ class Rings(Commanded):
 
 
 def line(title, run):
-    print("%-34s %9.0f/s  p50 %8.1f  p99 %8.1f  max %8.1f µs" % (
-        title, run["rate_per_s"], run["p50_us"], run["p99_us"], run["max_us"]))
+    print("%-34s %9.0f/s (%s)  p50 %8.2f  p99 %8.2f  max %8.1f µs" % (
+        title, run["rate_per_s"], run.get("rate_range", "one run"), run["p50_us"],
+        run["p99_us"], run["max_us"]))
 
 
-def short(run):
-    return {key: run[key] for key in ("rate_per_s", "p50_us", "p99_us", "max_us")}
+def beside_the_lcore():
+    """The client has the last CPU to itself, as the lcore has the first: it is real-time too. Of
+    what persist does, the writer alone goes before it."""
+    go_first()
+    os.sched_setaffinity(0, {cpu_of_generator()})
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
+def lcore_place(options):
+    """One lcore has the first CPU to itself and the client; more float."""
+    return {"dataplane__cpus": str(cpu_of_server())} if options.lcores == 1 else {}
+
+
+def middle(runs):
+    """The median of each figure, and the range of the rate."""
+    rates = [run["rate_per_s"] for run in runs]
+    row = {key: statistics.median(run[key] for run in runs) for key in (
+        "rate_per_s", "p50_us", "p99_us", "max_us")}
+    row["rate_range"] = "%.0f..%.0f" % (min(rates), max(rates))
+    row["runs"] = len(runs)
+    return row
+
+
+def turns_of(options):
+    """@return (how many turns, by what requests are divided)"""
+    return (1, SMALL) if options.smoke else (max(options.pairs, PAIRS_MIN), 1)
 
 
 def with_node(options, work, before_up=None, **more):
@@ -98,113 +146,163 @@ def judge(rings):
     return wrong
 
 
+def ipc(kind, flight, count):
+    """rte_ring or a pipe between two processes that decide nothing."""
+    result = subprocess.run([frames_program(), kind, str(flight), str(count),
+                             str(cpu_of_server()), str(cpu_of_generator())],
+                            capture_output=True, text=True, preexec_fn=go_first)
+    expect(result.returncode == 0, kind, result.stderr)
+    return json.loads(result.stdout)
+
+
+def compare(result, found, mine_of):
+    """Medians of all; what each peer's rate makes of ours with as many under way.
+    @param mine_of name of our figure for a peer with so many under way"""
+    rows = {key: middle(runs) for key, runs in found.items()}
+    for (name, flight), row in rows.items():
+        line("%s, %s" % (name, flight), row)
+        if name in ("already", "durable", "open"):
+            continue
+        peer = "%s%s%s" % (name, "" if name.endswith("P") else "-", flight)
+        result["peers"][peer] = row
+        result["ratios"][peer] = round(
+            rows[mine_of, flight]["rate_per_s"] / row["rate_per_s"], 2)
+    print("times the peers, as many in flight: %s" % "  ".join(
+        "%s %.2f" % item for item in result["ratios"].items()))
+    return rows
+
+
+def rings_turn(client, options, redis, sha, less, found):
+    def keep(name, flight, run):
+        found.setdefault((name, flight), []).append(run)
+
+    for flight in IN_FLIGHT_RINGS:
+        keep("already", flight, client.run("closed", "already", flight,
+                                           ALREADY[flight] // less))
+    best = max(found["already", flight][-1]["rate_per_s"] for flight in IN_FLIGHT_RINGS)
+    keep("already", "half", client.run("open", "already", "%.0f" % (best / 2),
+                                       ALREADY_HALF // less))
+    if options.no_peer:
+        return
+    for kind in ("ring", "pipe"):
+        for flight in IN_FLIGHT_RINGS:
+            keep("rte_ring" if kind == "ring" else kind, flight,
+                 ipc(kind, flight, IPC[flight] // less))
+    if redis:
+        for pipeline, requests in REDIS_MEMORY.items():
+            keep("redis-evalsha-P", pipeline,
+                 peer_grabs(redis, sha, 1, pipeline, requests // less, 4242))
+
+
 def rings(options):
     """a client process at one dataplane lcore: grabs that are answered "already", and durable ones"""
-    count = 1000000 if options.full else 300000
-    grabs = 100000
+    pairs, less = turns_of(options)
+    found = {}
+    result = {"bench": "rings", "peers": {}, "ratios": {}}
 
     def work(node):
-        with Rings(node, options, grabs) as client:
-            durable, already = {}, {}
-            for flight in IN_FLIGHT_RINGS:
-                durable[flight] = client.run("closed", "durable", flight,
-                                             min(20000, 3000 * flight))
-            node.wait_applied(LAG_SECONDS_MAX)
-            for flight in IN_FLIGHT_RINGS:
-                client.run("closed", "already", flight, 20000)
-                already[flight] = client.run("closed", "already", flight,
-                                             min(count, 30000 * flight))
-            best = max(run["rate_per_s"] for run in already.values())
-            half = client.run("open", "already", "%.0f" % (best / 2), count)
-            wrong = judge(client)
-        for flight in IN_FLIGHT_RINGS:
-            line("already, %d in flight" % flight, already[flight])
-            line("durable, %d in flight" % flight, durable[flight])
-        line("already, open loop at half", half)
-        metrics = {"rate_per_s": round(best), "rate_goal_per_s": 4000000,
-                   "half_load": short(half), "p99_us": half["p99_us"],
-                   "already": {str(k): short(v) for k, v in already.items()},
-                   "durable": {str(k): short(v) for k, v in durable.items()}}
-        return {"bench": "rings", "metrics": metrics, "peers": {}, "ratios": {}, "wrong": wrong}
+        redis = Redis(ahead=True) if redis_installed() and not options.no_peer else None
+        try:
+            sha = prepare_peer(redis, 1000) if redis else None
+            if redis:
+                peer_grabs(redis, sha, 1, 1, 1, 4242)
+            with Rings(node, options, 2 * sum(FIRST_DURABLE.values()),
+                       prepare=beside_the_lcore) as client:
+                node.wait_applied(LAG_SECONDS_MAX)
+                for flight in IN_FLIGHT_RINGS:
+                    found["durable", flight] = [client.run(
+                        "closed", "durable", flight, FIRST_DURABLE[flight] // less)]
+                node.wait_applied(LAG_SECONDS_MAX)
+                client.run("closed", "already", 16, ALREADY[16] // less)  # touches its pages
+                for _ in range(pairs):
+                    rings_turn(client, options, redis, sha, less, found)
+                result["wrong"] = judge(client)
+        finally:
+            if redis:
+                redis.close()
+        rows = compare(result, found, "already")
+        best = max((rows["already", flight] for flight in IN_FLIGHT_RINGS),
+                   key=lambda row: row["rate_per_s"])
+        result["metrics"] = {
+            "rate_per_s": round(best["rate_per_s"]), "rate_goal_per_s": 4000000,
+            "half_load": rows["already", "half"], "p50_us": rows["already", "half"]["p50_us"],
+            "p99_us": rows["already", "half"]["p99_us"], "p99_goal_us": 10,
+            "already": {str(f): rows["already", f] for f in IN_FLIGHT_RINGS},
+            "durable": {str(f): rows["durable", f] for f in IN_FLIGHT_RINGS}}
+        return result
 
-    result = with_node(options, work)
-    if not options.no_peer and redis_installed():
-        rings_peer(result)
-    return result
-
-
-def rings_peer(result):
-    with Redis() as redis:
-        sha = prepare_peer(redis, 1000)
-        peer_grabs(redis, sha, 1, 1, 1, 4242)
-        for pipeline in (1, 16, 64):
-            run = peer_grabs(redis, sha, 1, pipeline, 20000 if pipeline == 1 else 200000, 4242)
-            line("redis EVALSHA, -P %d" % pipeline, run)
-            name = "redis-evalsha-P%d" % pipeline
-            mine = result["metrics"]["already"][str(pipeline)]["rate_per_s"]
-            result["peers"][name] = run
-            result["ratios"][name] = round(mine / run["rate_per_s"], 1)
-            print("as many in flight: %.1f times" % result["ratios"][name])
+    return with_node(options, work, **lcore_place(options))
 
 
-def durable_run(client, options, seconds):
-    closed, opened = {}, {}
+def durable_turn(client, node, options, less, found):
+    def keep(name, flight, run):
+        found.setdefault((name, flight), []).append(run)
+
     for flight in IN_FLIGHT_DURABLE:
-        closed[flight] = client.run("closed", "durable", flight,
-                                    {1: 3000, 50: 50000, 500: 150000}[flight])
-        line("closed loop, %d in flight" % flight, closed[flight])
-    best = closed[IN_FLIGHT_DURABLE[-1]]["rate_per_s"]
+        keep("durable", flight, client.run("closed", "durable", flight, DURABLE[flight] // less))
+    best = min(found["durable", IN_FLIGHT_DURABLE[-1]][-1]["rate_per_s"], OPEN_RATE_MAX)
     for load in LOADS:
         rate = best * load / 100
-        opened[load] = client.run("open", "durable", "%.0f" % rate, int(rate * seconds) + 1)
-        line("open loop, %d %%" % load, opened[load])
-    return closed, opened
+        keep("open", load, client.run("open", "durable", "%.0f" % rate,
+                                      int(rate * OPEN_SECONDS / less) + 1))
+    node.wait_applied(LAG_SECONDS_MAX)  # a peer is not to pay for what we left to MySQL
+
+
+def sync_of(directory):
+    return json.loads(subprocess.run([program(), "sync", directory, "1000"], capture_output=True,
+                                     text=True, check=True).stdout)["sync"]
 
 
 def durable(options):
     """grabs answered after the disk has them: 1, 50 and 500 in flight, and open loop"""
-    seconds = 2 if options.full else 0.5
-    probe = {}
+    pairs, less = turns_of(options)
+    found, probes = {}, []
+    result = {"bench": "durable", "peers": {}, "ratios": {}}
+    with_redis = redis_installed() and not options.no_peer
+    with_mariadb = mariadb_installed() and not options.no_peer
+
+    def peers_turn(directory):
+        if with_redis:
+            # its file is on the same file system as the journal
+            with Redis("always", directory, ahead=True) as redis:
+                sha = prepare_peer(redis, sum(REDIS_ALWAYS.values()))
+                for flight, requests in REDIS_ALWAYS.items():
+                    found.setdefault(("redis-always", flight), []).append(peer_grabs(
+                        redis, sha, flight, 1, max(requests // less, flight), "__rand_int__"))
+                expect(int(redis.cli("LLEN", "log")) > 0, "Redis logged nothing")
+        if with_mariadb:
+            with MariaDB(directory, sum(MARIADB.values())) as mariadb:
+                for flight, grabs in MARIADB.items():
+                    found.setdefault(("mariadb", flight), []).append(
+                        mariadb.grab(flight, max(grabs // less, flight)))
+                mariadb.check()
 
     def work(node):
-        probe.update(json.loads(subprocess.run(
-            [program(), "sync", node.directory, "1000"], capture_output=True, text=True,
-            check=True).stdout)["sync"])
-        grabs = 203000 + int(1500000 * seconds)
-        with Rings(node, options, grabs) as client:
+        directory = os.path.dirname(node.directory)
+        grabs = int((sum(DURABLE.values()) + OPEN_SECONDS * OPEN_RATE_MAX * sum(LOADS) / 100 +
+                     len(LOADS)) * pairs / less)
+        with Rings(node, options, grabs, prepare=beside_the_lcore) as client:
             node.wait_applied(LAG_SECONDS_MAX)
-            closed, opened = durable_run(client, options, seconds)
-            wrong = judge(client)
-        best = closed[IN_FLIGHT_DURABLE[-1]]
-        metrics = {"rate_per_s": round(best["rate_per_s"]), "p50_us": opened[50]["p50_us"],
-                   "p99_us": opened[50]["p99_us"],
-                   "closed": {str(k): short(v) for k, v in closed.items()},
-                   "open": {str(k): short(v) for k, v in opened.items()},
-                   "t_sync_p50_us": probe["p50_us"], "t_sync_p99_us": probe["p99_us"]}
-        print("T_sync of the disk (4 KiB, O_DIRECT|O_DSYNC): p50 %.0f p99 %.0f µs; half load "
-              "p50 is %.1f T_sync" % (probe["p50_us"], probe["p99_us"],
-                                      metrics["p50_us"] / max(probe["p50_us"], 1)))
-        return {"bench": "durable", "metrics": metrics, "peers": {}, "ratios": {},
-                "wrong": wrong, "directory": node.directory}
+            for number in range(pairs):
+                log("turn %d of %d" % (number + 1, pairs))
+                probes.append(sync_of(node.directory))
+                durable_turn(client, node, options, less, found)
+                peers_turn(directory)
+            result["wrong"] = judge(client)
+        rows = compare(result, found, "durable")
+        t_sync = {key: statistics.median(probe[key] for probe in probes)
+                  for key in ("p50_us", "p99_us")}
+        result["metrics"] = {
+            "rate_per_s": round(rows["durable", IN_FLIGHT_DURABLE[-1]]["rate_per_s"]),
+            "p50_us": rows["open", 50]["p50_us"], "p99_us": rows["open", 50]["p99_us"],
+            "closed": {str(f): rows["durable", f] for f in IN_FLIGHT_DURABLE},
+            "open": {str(load): rows["open", load] for load in LOADS},
+            "t_sync_p50_us": t_sync["p50_us"], "t_sync_p99_us": t_sync["p99_us"],
+            "half_load_p50_t_sync": round(rows["open", 50]["p50_us"] / t_sync["p50_us"], 2)}
+        print("T_sync of the disk (4 KiB, O_DIRECT|O_DSYNC), medians of %d probes: p50 %.0f p99 "
+              "%.0f µs; half load p50 is %.2f T_sync" % (
+                  len(probes), t_sync["p50_us"], t_sync["p99_us"],
+                  result["metrics"]["half_load_p50_t_sync"]))
+        return result
 
-    result = with_node(options, work)
-    if not options.no_peer and redis_installed():
-        durable_peer(result)
-    return result
-
-
-def durable_peer(result):
-    """Redis with appendfsync always, its file on the same file system as the journal."""
-    directory = result.pop("directory").rsplit("/", 1)[0]
-    with Redis("always", directory) as redis:
-        sha = prepare_peer(redis, PEER_SHARES)
-        for flight in IN_FLIGHT_DURABLE:
-            run = peer_grabs(redis, sha, flight, 1, {1: 3000, 50: 50000, 500: 100000}[flight],
-                             "__rand_int__")
-            line("redis always, %d in flight" % flight, run)
-            name = "redis-always-%d" % flight
-            mine = result["metrics"]["closed"][str(flight)]["rate_per_s"]
-            result["peers"][name] = run
-            result["ratios"][name] = round(mine / run["rate_per_s"], 2)
-            print("as many in flight: %.2f times" % result["ratios"][name])
-        expect(int(redis.cli("LLEN", "log")) > 0, "Redis logged nothing")
+    return with_node(options, work, **lcore_place(options))

@@ -208,6 +208,7 @@ perform(struct hb_world *world, struct hb_partition *p, const struct hb_decision
 		hb_ring_publish(ring);
 	memcpy(room, decision->records, decision->record_bytes);
 	hb_ring_advance(ring, decision->record_bytes);
+	hb_ring_prefetch(ring);
 	hb_apply(p, (const struct hb_record *)(const void *)decision->records, credit);
 }
 
@@ -333,6 +334,56 @@ count_outcome(struct hb_world_outcome *outcome, const struct hb_reply *reply)
 	outcome->amount_fen += reply->amount_fen;
 }
 
+static inline struct hb_partition *
+partition_of(struct hb_world *world, const struct hb_frame *frame)
+{
+	return &world->state.partition[hb_partition_of(frame->target)];
+}
+
+/* As hb_lcore_turn does: the first frames at once, the others while their elders are decided. */
+static inline void
+prefetch_head(struct hb_world *world, const struct hb_frame *frames, uint32_t i, uint32_t count)
+{
+	if (i < count)
+		hb_prefetch_head(partition_of(world, &frames[i]), &frames[i]);
+}
+
+static inline void
+prefetch_claims(struct hb_world *world, const struct hb_frame *frames, uint32_t i, uint32_t count)
+{
+	if (i < count)
+		hb_prefetch_claims(partition_of(world, &frames[i]), &frames[i]);
+}
+
+static inline void
+prefetch_credit(struct hb_world *world, const struct hb_credit *credit, uint32_t i, uint32_t count)
+{
+	if (i < count && credit[i].account != 0)
+		hb_prefetch_credit(owner_of(world, &credit[i]), &credit[i]);
+}
+
+static inline void
+prefetch_chain(struct hb_world *world, const struct hb_credit *credit, uint32_t i, uint32_t count)
+{
+	if (i < count && credit[i].account != 0)
+		hb_prefetch_credit_chain(owner_of(world, &credit[i]), &credit[i]);
+}
+
+static void
+deliver_burst(struct hb_world *world, const struct hb_credit *credit, const uint32_t *from,
+	uint32_t count)
+{
+	for (uint32_t i = 0; i < HB_PREFETCH_CREDIT_AHEAD; i++)
+		prefetch_credit(world, credit, i, count);
+	for (uint32_t i = 0; i < HB_PREFETCH_CHAIN_AHEAD; i++)
+		prefetch_chain(world, credit, i, count);
+	for (uint32_t i = 0; i < count; i++) {
+		prefetch_credit(world, credit, i + HB_PREFETCH_CREDIT_AHEAD, count);
+		prefetch_chain(world, credit, i + HB_PREFETCH_CHAIN_AHEAD, count);
+		deliver(world, from[i], &credit[i]);
+	}
+}
+
 static void
 drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t count,
 	struct hb_world_outcome *outcome)
@@ -344,15 +395,15 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 	uint32_t from[HB_BURST_MAX];
 	uint32_t touched = 0;
 
-	for (uint32_t i = 0; i < count; i++)
-		hb_prefetch_head(
-			&world->state.partition[hb_partition_of(frames[i].target)], &frames[i]);
-	for (uint32_t i = 0; i < count; i++)
-		hb_prefetch_claims(
-			&world->state.partition[hb_partition_of(frames[i].target)], &frames[i]);
+	for (uint32_t i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
+		prefetch_head(world, frames, i, count);
+	for (uint32_t i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
+		prefetch_claims(world, frames, i, count);
 	for (uint32_t i = 0; i < count; i++) {
 		struct hb_partition *p;
 
+		prefetch_head(world, frames, i + HB_PREFETCH_HEAD_AHEAD, count);
+		prefetch_claims(world, frames, i + HB_PREFETCH_CLAIMS_AHEAD, count);
 		credit[i].account = 0;
 		if (hb_frame_check(&frames[i], frames[i].length) != HB_STATUS_OK) {
 			outcome->status[HB_STATUS_FRAME_INVALID]++;
@@ -367,11 +418,7 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 	}
 	for (; touched != 0; touched &= touched - 1)
 		hb_ring_publish(&world->producer[__builtin_ctz(touched)]);
-	for (uint32_t i = 0; i < count; i++)
-		if (credit[i].account != 0)
-			hb_prefetch_credit(owner_of(world, &credit[i]), &credit[i]);
-	for (uint32_t i = 0; i < count; i++)
-		deliver(world, from[i], &credit[i]);
+	deliver_burst(world, credit, from, count);
 }
 
 void

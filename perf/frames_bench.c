@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "dataplane/wire.h"
 #include "perf/histogram.h"
+#include "perf/ipc_peers.h"
 #include "shm/frame.h"
 #include "shm/token.h"
 
@@ -96,6 +97,7 @@ static const char help[] =
 	"hongbao-frames-bench mac-swap --memif SOCKET    sends every packet back, MACs changed "
 	"over\n"
 	"hongbao-frames-bench udp-echo --port N          the same with recvmmsg and sendmmsg\n"
+	"hongbao-frames-bench ring|pipe IN-FLIGHT COUNT CPU CPU    two processes, nothing decided\n"
 	"    --memif SOCKET   a net_memif port; without it a kernel socket to 127.0.0.1\n"
 	"    --address A --port N --key-id N --key HEX   of the node (10.78.0.1, 7400)\n"
 	"    --in-flight N    frames without an answer, at most (512)\n"
@@ -179,6 +181,9 @@ mac_swap(struct bench *b)
 		while (sent < n)
 			rte_pktmbuf_free(burst[sent++]);
 	}
+	/* takes the socket's file away, which the next one would stumble over */
+	rte_eth_dev_stop(0);
+	rte_eth_dev_close(0);
 }
 
 /* ---- kernel sockets ---- */
@@ -623,6 +628,21 @@ parse_options(struct bench *b, int argc, char **argv)
 	o->way = o->socket != NULL ? WAY_MEMIF : WAY_UDP;
 }
 
+/* ring|pipe IN-FLIGHT COUNT CPU CPU */
+static int
+between_processes(int argc, char **argv)
+{
+	struct hb_ipc_options options = {.kind = argv[1]};
+
+	if (argc != 6)
+		fatal("wanted", "IN-FLIGHT COUNT CPU-OF-SERVER CPU-OF-CLIENT");
+	options.in_flight = strtoull(argv[2], NULL, 10);
+	options.count = strtoull(argv[3], NULL, 10);
+	options.cpu_of_server = (int)strtoul(argv[4], NULL, 10);
+	options.cpu_of_client = (int)strtoul(argv[5], NULL, 10);
+	return hb_ipc_peer(&options);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -640,6 +660,8 @@ main(int argc, char **argv)
 		fputs(help, argc < 2 ? stderr : stdout);
 		return argc < 2 ? 2 : 0;
 	}
+	if (strcmp(argv[1], "ring") == 0 || strcmp(argv[1], "pipe") == 0)
+		return between_processes(argc, argv);
 	bench.options.command = argv[1];
 	parse_options(&bench, argc - 1, argv + 1);
 	sigaction(SIGTERM, &action, NULL);

@@ -62,10 +62,10 @@ def run_generator(*arguments, pinned=False):
 class Commanded:
     """A hongbao-bench that prepares, says so, and then obeys lines; a context manager."""
 
-    def __init__(self, *words):
+    def __init__(self, *words, prepare=None):
         self.name = "hongbao-bench " + words[0]
         self.process = subprocess.Popen([program(), *map(str, words)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+                                        stdout=subprocess.PIPE, text=True, preexec_fn=prepare)
         self.about = self.answer()
 
     def __enter__(self):

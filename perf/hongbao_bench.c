@@ -17,6 +17,7 @@
 #include "perf/bare_client.h"
 #include "perf/engine_bench.h"
 #include "perf/load.h"
+#include "perf/mariadb_client.h"
 #include "perf/recovery_bench.h"
 #include "perf/rings_bench.h"
 #include "perf/usage.h"
@@ -75,6 +76,8 @@ static const char help[] =
 	"hongbao-bench bare-client --socket PATH --from DATABASE --into DATABASE --after SEQ\n"
 	"  writes the rows of the grabs above a record once more, as the applier did, as root\n"
 	"    --records-per-commit N  (16384)\n"
+	"hongbao-bench mariadb --socket PATH --database NAME --clients N --first N --count N\n"
+	"  grabs in MariaDB alone: perf/mariadb_peer.py\n"
 	"hongbao-bench recovery --config FILE\n"
 	"  what a start of a node does with snapshot and journal; changes nothing\n"
 	"All print JSON objects, one a line.\n";
@@ -519,6 +522,43 @@ run_bare_client(int argc, char **argv)
 }
 
 static int
+run_mariadb(int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"socket", required_argument, NULL, 'S'},
+		{"database", required_argument, NULL, 'd'},
+		{"clients", required_argument, NULL, 'c'},
+		{"first", required_argument, NULL, 'f'},
+		{"count", required_argument, NULL, 'n'},
+		{NULL, 0, NULL, 0},
+	};
+	struct hb_mariadb_options options = {.clients = 1};
+	char error[160] = "";
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+		if (option == 'S')
+			options.socket = optarg;
+		else if (option == 'd')
+			options.database = optarg;
+		else if (option == 'c')
+			options.clients = parse_u64("--clients", optarg, 1, 4096);
+		else if (option == 'f')
+			options.first = parse_u64("--first", optarg, 0, UINT32_MAX);
+		else if (option == 'n')
+			options.count = parse_u64("--count", optarg, 1, UINT32_MAX);
+		else
+			return 2;
+	}
+	if (options.socket == NULL || options.database == NULL)
+		usage_error("mariadb needs", "--socket and --database");
+	if (hb_mariadb_client(&options, error) == 0)
+		return 0;
+	fprintf(stderr, "hongbao-bench: mariadb: %s\n", error);
+	return 1;
+}
+
+static int
 run_recovery(int argc, char **argv)
 {
 	char error[512] = "";
@@ -601,8 +641,10 @@ main(int argc, char **argv)
 		return run_jwt(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "bare-client") == 0)
 		return run_bare_client(argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "mariadb") == 0)
+		return run_mariadb(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "recovery") == 0)
 		return run_recovery(argc - 1, argv + 1);
 	usage_error("the first argument must be",
-		"load, sync, engine, rings, jwt, bare-client or recovery");
+		"load, sync, engine, rings, jwt, bare-client, mariadb or recovery");
 }

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 
+from generator import go_first
 from lib import Failure, expect, wait_for
 
 BALANCE_HASHES = 16
@@ -83,11 +84,14 @@ return n
 class Redis:
     """A private redis-server; a context manager."""
 
-    def __init__(self, appendfsync=None, directory=None, log_file=None):
+    def __init__(self, appendfsync=None, directory=None, log_file=None, ahead=False):
+        """@param ahead: server and redis-benchmark go before others on the machine, as our node
+        and our client do"""
         program = shutil.which("redis-server")
         expect(program, "the peer needs redis-server, which is not installed: run "
                "./hongbao setup --bench, or bench with --no-peer")
         self.directory = tempfile.mkdtemp(prefix="hongbao-redis-", dir=directory)
+        self.prepare = go_first if ahead else None
         self.socket = os.path.join(self.directory, "redis.sock")
         self.words = [program, "--port", "0", "--unixsocket", self.socket, "--dir", self.directory,
                       "--save", "", "--daemonize", "no", "--maxclients", "1000"]
@@ -99,7 +103,8 @@ class Redis:
         self.start()
 
     def start(self, seconds_max=10):
-        self.process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self.words, stdout=subprocess.DEVNULL,
+                                        preexec_fn=self.prepare)
         try:
             wait_for("redis-server to answer", seconds_max, lambda: self.ping())
         except BaseException:
@@ -151,7 +156,7 @@ class Redis:
         result = subprocess.run(
             ["redis-benchmark", "-s", self.socket, "-c", str(clients), "-P", str(pipeline),
              "-n", str(requests), "-r", "1000000000", "--csv", *map(str, command)],
-            capture_output=True, text=True)
+            capture_output=True, text=True, preexec_fn=self.prepare)
         rows = [row for row in csv.reader(io.StringIO(result.stdout)) if len(row) >= 8]
         if result.returncode != 0 or len(rows) < 2:
             raise Failure("redis-benchmark: %s %s" % (result.stdout, result.stderr))

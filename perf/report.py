@@ -9,6 +9,8 @@ import subprocess
 import time
 from xml.sax.saxutils import escape
 
+import goals
+
 DIRECTORY = os.path.join(os.path.dirname(os.path.realpath(__file__)), "report")
 BAR_HEIGHT = 22
 BAR_GAP = 8
@@ -125,7 +127,8 @@ def write(results):
     if sync:
         lines.append("| T_sync, µs | p50 %.0f, p99 %.0f |" % (
             sync["t_sync_p50_us"], sync["t_sync_p99_us"]))
-    lines.append("")
+    lines += ["", "What bounds a figure that was not reached: [docs/performance.md]"
+              "(../../docs/performance.md).", ""] + goals.table(results) + [""]
     for result in results:
         lines += section(result)
         if not result.get("error") and bars(result):

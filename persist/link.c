@@ -381,10 +381,8 @@ greet(struct hb_persist *persist, int fd, struct greeting *greeting,
 	if (rc == 0) {
 		give_lcore_wakes(session, greeting);
 		session->failed_fd = persist->failed_fd;
-		rc = hb_session_start(session);
-		if (rc != 0)
-			snprintf(error, HB_JOURNAL_ERROR_BYTES, "cannot start the writer: %s",
-				strerror(-rc));
+		session->realtime = persist->config.node_realtime != 0;
+		hb_session_start(session, &persist->writer);
 	}
 	if (rc != 0)
 		hb_session_close(session);

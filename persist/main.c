@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/notify.h"
+#include "base/realtime.h"
 #include "base/sandbox.h"
 #include "persist/persist.h"
 #include "persist/snapshot.h"
@@ -425,6 +426,7 @@ stop(struct snapshot_job *job)
 	hb_log(HB_LOG_INFO, "stopping", "committed_seq=%llu",
 		(unsigned long long)hb_committed_seq(&persist.journal.commit));
 	hb_link_close(&persist);
+	hb_runner_stop(&persist.writer);
 	hb_applier_stop(persist.applier);
 	hb_announcer_stop(persist.announcer);
 	if (job->pid != 0) {
@@ -467,6 +469,10 @@ main(int argc, char **argv)
 		return 1;
 	/* after getopt has sorted the arguments; the options stay as they were given */
 	snapshot_job_open(&job, argc, argv);
+	/* keeps what we were started with; everybody else of this process is ordinary */
+	if (hb_runner_start(&persist.writer) != 0)
+		return 1;
+	hb_realtime_leave();
 	rc = start();
 	if (rc != 0)
 		return rc;

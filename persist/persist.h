@@ -39,6 +39,7 @@ struct hb_persist {
 	int link_fd; /* of the attached dataplane, -1: none */
 	pid_t link_pid;
 	struct hb_session session;
+	struct hb_runner writer; /* real-time, where the host allows it */
 	bool attached;
 	bool busy_told; /* a second dataplane's refusal was logged */
 	int failed_fd;	/* the writer rings it when a session failed */

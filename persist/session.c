@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/realtime.h"
 #include "shm/bell.h"
 
 #define SLEEP_MS_MAX 1000 /* heartbeat while idle */
@@ -289,11 +290,12 @@ sleep_until_rung(struct hb_session *session)
 	atomic_store(&session->rings->persist_sleeping, 0);
 }
 
-static void *
+static void
 writer_main(void *argument)
 {
 	struct hb_session *session = argument;
 
+	hb_realtime_stay("writer", session->realtime);
 	while (!atomic_load(&session->abandon)) {
 		bool last = atomic_load(&session->hang_up);
 		int rc = hb_session_turn(session);
@@ -306,16 +308,14 @@ writer_main(void *argument)
 		if (rc == 0)
 			sleep_until_rung(session);
 	}
-	return NULL;
 }
 
-int
-hb_session_start(struct hb_session *session)
+void
+hb_session_start(struct hb_session *session, struct hb_runner *runner)
 {
-	int rc = -pthread_create(&session->thread, NULL, writer_main, session);
-
-	session->running = rc == 0;
-	return rc;
+	session->runner = runner;
+	session->running = true;
+	hb_runner_begin(runner, writer_main, session);
 }
 
 static void
@@ -324,7 +324,7 @@ end_thread(struct hb_session *session)
 	if (!session->running)
 		return;
 	eventfd_write(session->wake_fd, 1);
-	pthread_join(session->thread, NULL);
+	hb_runner_wait(session->runner);
 	session->running = false;
 }
 

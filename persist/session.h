@@ -10,12 +10,12 @@
 #ifndef HB_PERSIST_SESSION_H
 #define HB_PERSIST_SESSION_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "persist/journal.h"
+#include "persist/runner.h"
 #include "shm/link.h"
 
 struct hb_session {
@@ -27,7 +27,8 @@ struct hb_session {
 	int wake_fd;			   /* the dataplane rings it when we sleep */
 	int lcore_wake[HB_LCORE_COUNT_MAX];
 	uint32_t lcore_count;
-	pthread_t thread;
+	bool realtime;		  /* node.realtime */
+	struct hb_runner *runner; /* the writer's thread, lent */
 	bool running;
 	_Atomic bool hang_up; /* drain, then end */
 	_Atomic bool abandon; /* end now: the process stops and the rings stay with the dataplane */
@@ -53,8 +54,8 @@ int hb_session_fresh(struct hb_session *session);
  */
 int hb_session_resume(struct hb_session *session, int fd, uint64_t epoch, char error[160]);
 
-/** Start the writer thread. @return 0 or -errno */
-int hb_session_start(struct hb_session *session);
+/** Let the writer run in this thread, which is idle, until drain or abandon. */
+void hb_session_start(struct hb_session *session, struct hb_runner *runner);
 
 /** The dataplane is gone: write what it published, end the thread. */
 void hb_session_drain(struct hb_session *session);

@@ -138,7 +138,7 @@ apply_packet_create(struct hb_partition *p, const struct hb_record_packet_create
 static void
 apply_grab(struct hb_partition *p, const struct hb_record_grab *r, struct hb_credit *credit)
 {
-	struct hb_packet *packet = hb_packet_find(p, r->packet);
+	struct hb_packet *packet = hbi_packet_find(p, r->packet);
 	struct hb_claim *claim;
 	uint32_t taken;
 
@@ -146,12 +146,12 @@ apply_grab(struct hb_partition *p, const struct hb_record_grab *r, struct hb_cre
 	HB_ASSERT(packet->state == HB_PACKET_OPEN);
 	taken = packet->count - packet->left_count;
 	HB_ASSERT(r->share_index == taken);
-	claim = &hb_packet_claims(p, packet)[taken];
+	claim = &hbi_claims(p, packet)[taken];
 	HB_ASSERT(claim->user == 0);
 	HB_ASSERT(claim->amount_fen == r->amount_fen);
 	hbi_use_stamp(p, r->order_stamp);
 
-	p->head->state_hash -= hbi_packet_hash(packet);
+	p->head->state_hash -= hbi_packet_hash_moving(packet);
 	claim->user = r->user;
 	claim->offset_ms = (uint32_t)(r->head.time_ns / 1000000 - packet->created_ms);
 	hbi_claim_index_add(p, packet, taken);
@@ -165,8 +165,8 @@ apply_grab(struct hb_partition *p, const struct hb_record_grab *r, struct hb_cre
 	}
 	HB_ASSERT(packet->left_fen == r->left_fen);
 	HB_ASSERT(packet->left_count == r->left_count);
-	p->head->state_hash +=
-		hbi_packet_hash(packet) + hbi_claim_hash(r->packet, r->user, taken, r->amount_fen);
+	p->head->state_hash += hbi_packet_hash_moving(packet) +
+			       hbi_claim_hash(r->packet, r->user, taken, r->amount_fen);
 
 	p->head->open_packets_fen -= r->amount_fen;
 	p->head->grab_count++;
@@ -262,7 +262,7 @@ hb_apply_credit(struct hb_partition *to, uint32_t from_partition, const struct h
 	to->head->applied_fen[from_partition] += (uint64_t)credit->amount_fen;
 	hbi_account_change(to,
 		hbi_account_get(to, credit->account, hbi_account_kind_of(credit->account)),
-		credit->amount_fen, 0);
+		credit->amount_fen, 0, hbi_balance_delta(credit->account, credit->amount_fen, 0));
 }
 
 static const char *

@@ -17,8 +17,10 @@ static inline void
 hbi_change(struct hb_partition *p, struct hb_account *account, int64_t available_fen,
 	int64_t frozen_fen)
 {
-	p->head->state_hash += hbi_balance_delta(account->id, available_fen, frozen_fen);
-	hbi_account_change(p, account, available_fen, frozen_fen);
+	uint64_t delta = hbi_balance_delta(account->id, available_fen, frozen_fen);
+
+	p->head->state_hash += delta;
+	hbi_account_change(p, account, available_fen, frozen_fen, delta);
 }
 
 /* The other leg: counted where it originates, applied by hb_apply_credit. */

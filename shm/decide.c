@@ -101,16 +101,30 @@ void
 hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame)
 {
 	if (hb_id_kind(frame->target) == HB_ID_PACKET) {
-		const uint8_t *packet =
-			(const uint8_t *)&p->packets[(frame->target & HB_ID_COUNTER_MASK) &
-						     (p->capacity.packets - 1)];
+		const uint8_t *packet = (const uint8_t *)hbi_packet_slot(p, frame->target);
 
-		__builtin_prefetch(packet);
-		__builtin_prefetch(packet + HB_CACHE_LINE_BYTES);
+		for (uint32_t at = 0; at < sizeof(struct hb_packet); at += HB_CACHE_LINE_BYTES)
+			hb_prefetch(packet + at);
 	}
 	if (frame->token_id != 0)
-		__builtin_prefetch(&p->windows[hb_mix64(frame->token_id ^ hb_mix64(frame->user)) &
-					       (p->capacity.windows - 1)]);
+		hb_prefetch(&p->windows[hbi_window_home(p, frame->token_id, frame->user)]);
+}
+
+/* What the look-up of a claim and the next grab of the packet will touch. */
+static void
+prefetch_claims(const struct hb_partition *p, const struct hb_packet *packet, uint64_t user)
+{
+	const struct hb_claim *claims = hbi_claims(p, packet);
+	const struct hb_claim *next = claims + (packet->count - packet->left_count);
+	uint32_t slots = hbi_claim_index_slots(packet->count);
+
+	hb_prefetch_write(next);
+	if (slots > 0)
+		hb_prefetch(&hbi_claim_index(
+			p, packet)[(uint32_t)hbi_claim_key(packet, user) & (slots - 1)]);
+	else
+		for (; claims < next; claims += HB_CACHE_LINE_BYTES / sizeof(*claims))
+			hb_prefetch(claims);
 }
 
 void
@@ -120,10 +134,10 @@ hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame)
 
 	if (frame->operation != HB_OP_GRAB)
 		return;
-	packet = hb_packet_find(p, frame->target);
+	packet = hbi_packet_find(p, frame->target);
 	if (packet == NULL)
 		return;
-	hbi_claim_prefetch(p, packet, frame->user);
+	prefetch_claims(p, packet, frame->user);
 	hbi_account_prefetch(p, packet->sender);
 }
 
@@ -131,4 +145,14 @@ void
 hb_prefetch_credit(const struct hb_partition *to, const struct hb_credit *credit)
 {
 	hbi_account_prefetch(to, credit->account);
+}
+
+void
+hb_prefetch_credit_chain(const struct hb_partition *to, const struct hb_credit *credit)
+{
+	const struct hb_account *home = &to->accounts[hbi_account_home(to, credit->account)];
+	uint64_t elsewhere = home->id != credit->account; /* no branch: nobody could foresee it */
+
+	hb_prefetch_write(home + elsewhere);
+	hb_prefetch_write(home + 2 * elsewhere);
 }

@@ -49,8 +49,9 @@ day_so_far(const struct hb_account *account, uint32_t reason, uint32_t day, uint
 	int64_t *fen)
 {
 	int i = hbi_day_index(reason);
-	bool same = i >= 0 && account->day == day;
+	bool same = account->day == day;
 
+	HB_ASSERT(i >= 0);
 	*count = same ? account->day_count[i] : 0;
 	*fen = same ? account->day_fen[i] : 0;
 }

@@ -47,9 +47,11 @@ hbi_record_begin(const struct hb_partition *p, const struct hb_input *input,
 {
 	struct hb_record *record = (void *)(decision->records + decision->record_bytes);
 
+	uint64_t ring = p->number; /* with the zeros behind it, see hb_crc32c_words */
+
 	HB_ASSERT(decision->record_count < HB_DECISION_RECORDS_MAX);
 	memset(record, 0, bytes);
-	record->ring = (uint16_t)p->number;
+	memcpy((uint8_t *)record + offsetof(struct hb_record, ring), &ring, sizeof(ring));
 	record->core_sequence = p->head->core_sequence + decision->record_count + 1;
 	record->time_ns = input->now_ns > p->head->time_ns ? input->now_ns : p->head->time_ns;
 	return record;

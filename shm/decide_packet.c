@@ -254,13 +254,16 @@ grab_record(const struct hb_partition *p, const struct hb_packet *packet,
 	const struct hb_token_use *use, const struct hb_input *input, struct hb_decision *decision)
 {
 	struct hb_record_grab *r = hbi_record_begin(p, input, decision, sizeof(*r));
+	/* share_index and left_count, stored as the one word that its checksum loads */
+	uint64_t share_and_left =
+		(packet->count - packet->left_count) | (uint64_t)(packet->left_count - 1) << 32;
 
 	r->packet = packet->id;
 	r->user = frame->user;
 	r->amount_fen = share->amount_fen;
 	r->left_fen = packet->left_fen - share->amount_fen;
-	r->share_index = packet->count - packet->left_count;
-	r->left_count = packet->left_count - 1;
+	memcpy((uint8_t *)r + offsetof(struct hb_record_grab, share_index), &share_and_left,
+		sizeof(share_and_left));
 	r->order_stamp = order_stamp;
 	r->token = *use;
 	hbi_record_end(decision, r, HB_RECORD_GRAB, sizeof(*r));
@@ -270,7 +273,7 @@ void
 hbi_decide_grab(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_decision *decision)
 {
-	const struct hb_packet *packet = hb_packet_find(p, frame->target);
+	const struct hb_packet *packet = hbi_packet_find(p, frame->target);
 	const struct hb_claim *claims, *claim;
 	struct hb_token_use use;
 	struct hb_reply *reply;
@@ -282,8 +285,8 @@ hbi_decide_grab(const struct hb_partition *p, const struct hb_frame *frame,
 			packet == NULL ? hb_packet_absent(p, frame->target) : HB_STATUS_NOT_MEMBER);
 		return;
 	}
-	claims = hb_packet_claims(p, packet);
-	claim = hb_claim_find(p, packet, frame->user);
+	claims = hbi_claims(p, packet);
+	claim = hbi_claim_find(p, packet, frame->user);
 	if (claim != NULL) {
 		reply = hbi_reply(decision, frame, HB_STATUS_OK);
 		reply->flags = HB_REPLY_ALREADY;

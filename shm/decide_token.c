@@ -7,25 +7,28 @@
 #include "shm/decide_internal.h"
 #include "shm/token.h"
 
-/* The key whose MAC the frame carries, or NULL. */
-static const uint8_t *
-key_of(const struct hb_token_keys *keys, const struct hb_frame *frame, uint64_t now_s)
+/* Is the frame's MAC that of a key in force? @param initial of that key */
+static bool
+mac_fits(const struct hb_token_keys *keys, const struct hb_frame *frame, uint64_t now_s,
+	uint32_t *initial)
 {
 	for (uint32_t i = 0; i < keys->count; i++) {
 		if (i > 0 && now_s > keys->until_s[i])
 			continue;
-		if (hb_token_mac(keys->key[i], frame->token_id, frame->user, frame->target,
-			    frame->token_expiry_s, frame->operation) == frame->token_mac)
-			return keys->key[i];
+		if (hb_token_mac_and_initial(keys->key[i], frame->token_id, frame->user,
+			    frame->target, frame->token_expiry_s, frame->operation,
+			    initial) == frame->token_mac)
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 enum hb_status
 hbi_token_check(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_token_use *use)
 {
-	const uint8_t *key;
+	uint64_t now_s = hbi_now_ms(p, input) / 1000;
+	uint32_t initial;
 
 	memset(use, 0, sizeof(*use));
 	if (frame->token_id == 0) {
@@ -33,16 +36,14 @@ hbi_token_check(const struct hb_partition *p, const struct hb_frame *frame,
 			return HB_STATUS_OK;
 		return HB_STATUS_TOKEN_INVALID;
 	}
-	key = key_of(&input->config->token_keys, frame, hbi_now_ms(p, input) / 1000);
-	if (key == NULL)
+	if (!mac_fits(&input->config->token_keys, frame, now_s, &initial))
 		return HB_STATUS_TOKEN_INVALID;
-	if (frame->token_expiry_s < hbi_now_ms(p, input) / 1000)
+	if (frame->token_expiry_s < now_s)
 		return HB_STATUS_TOKEN_EXPIRED;
 	use->token_id = frame->token_id;
 	use->sequence = frame->sequence;
 	use->expiry_s = frame->token_expiry_s;
-	return hbi_window_check(p, frame->token_id, frame->user, frame->sequence,
-		hb_token_initial_sequence(key, frame->token_id, frame->user));
+	return hbi_window_check(p, frame->token_id, frame->user, frame->sequence, initial);
 }
 
 static bool

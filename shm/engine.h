@@ -119,12 +119,25 @@ enum hb_status hb_packet_absent(const struct hb_partition *p, uint64_t packet);
 /** True when the account table is so full that only the reserve for credits is left. */
 bool hb_accounts_low(const struct hb_partition *p);
 
-/** Prefetch what deciding a frame will read first; call for a burst before deciding it. */
-void hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame);
-void hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame);
+/*
+ * How many frames or credits before its use each of the four below is called. Deciding one takes
+ * the time of a few lines from memory, so this many are on their way while others are decided. A
+ * whole burst at once is worse than none: a processor drops prefetches when too many wait.
+ */
+#define HB_PREFETCH_HEAD_AHEAD	 8
+#define HB_PREFETCH_CLAIMS_AHEAD 4
+#define HB_PREFETCH_CREDIT_AHEAD 8
+#define HB_PREFETCH_CHAIN_AHEAD	 4
 
-/** Prefetch the account of a credit; call some work before hb_apply_credit. */
-void hb_prefetch_credit(const struct hb_partition *to, const struct hb_credit *credit);
+/** Prefetch the packet and the token's window that a frame names. */
+void hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame);
+/** Prefetch what the packet names: reads it. */
+void hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame);
+typedef void hb_prefetch_credit_fn(const struct hb_partition *to, const struct hb_credit *credit);
+/** Prefetch the account of a credit, where it is when nobody was there first. */
+hb_prefetch_credit_fn hb_prefetch_credit;
+/** Look there, and when it is another's, prefetch the places behind it. */
+hb_prefetch_credit_fn hb_prefetch_credit_chain;
 
 /**
  * The memory audit: recompute the hash over the accounts as they stand in memory, and compare it

@@ -96,12 +96,23 @@ version_of(const struct hb_record *record)
 	return 1;
 }
 
+/* CRC of all but the field itself; the length is a multiple of 8. */
 static uint32_t
 record_crc(const struct hb_record *record)
 {
-	return hb_crc32c((const uint8_t *)record + sizeof(record->crc),
-		record->length - sizeof(record->crc));
+	uint32_t four =
+		record->length | (uint32_t)record->type << 16 | (uint32_t)record->version << 24;
+
+	if (record->length > HB_CRC32C_SHORT_BYTES)
+		return hb_crc32c((const uint8_t *)record + sizeof(record->crc),
+			record->length - sizeof(record->crc));
+	return hb_crc32c_words(
+		four, &record->ring, (record->length - offsetof(struct hb_record, ring)) / 8);
 }
+_Static_assert(offsetof(struct hb_record, length) == 4 && offsetof(struct hb_record, type) == 6 &&
+		       offsetof(struct hb_record, version) == 7 &&
+		       offsetof(struct hb_record, ring) == 8,
+	"layout of a record's head");
 
 void
 hb_record_seal(struct hb_record *record, enum hb_record_type type, uint32_t length)

@@ -32,6 +32,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bits.h"
+#include "base/prefetch.h"
+
 /* In shared memory. */
 struct hb_ring {
 	_Alignas(128) _Atomic uint64_t head;
@@ -70,6 +73,19 @@ static inline void
 hb_ring_advance(struct hb_ring_end *end, uint64_t bytes)
 {
 	end->position += bytes;
+}
+
+/**
+ * Producer: fetch the lines that are written next but one. The consumer has had them, or memory;
+ * their neighbours come while the next message is made.
+ */
+static inline void
+hb_ring_prefetch(const struct hb_ring_end *end)
+{
+	const uint8_t *at = end->data + (end->position & (end->capacity - 1));
+
+	hb_prefetch_write(at + 2 * HB_CACHE_LINE_BYTES);
+	hb_prefetch_write(at + 3 * HB_CACHE_LINE_BYTES);
 }
 
 /** Producer: make everything written visible. @return true when the consumer sleeps: wake it. */

@@ -25,6 +25,7 @@
 #include "shm/record.h"
 #include "shm/ring.h"
 #include "shm/state.h"
+#include "shm/state_internal.h"
 
 #define PAGE_BYTES 4096
 
@@ -38,6 +39,7 @@ static const uint64_t layout[] = {
 	HB_PARTITION_COUNT,
 	HB_LCORE_COUNT_MAX,
 	HB_RING_COUNT,
+	HBI_CLAIM_NUMBER_BITS,
 	/* segments */
 	SIZE(hb_segment_guard),
 	AT(hb_segment_guard, magic),

@@ -6,59 +6,44 @@
 
 #include <string.h>
 
-/* Its low-level SHA-256 uses the processor's SHA instructions; libsodium's takes 3 times as long.
- */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 
 #include "base/assert.h"
+#include "shm/draws.h"
 #include "shm/limits.h"
 
-#define DRAWS_PER_BLOCK 4
-
-/* The stream of draws, with the block that holds the next one. */
+/* The stream of draws, with the blocks that hold the next one. */
 struct draws {
 	const uint8_t *seed;
 	uint64_t next;
-	uint64_t block_number;
-	uint64_t block[DRAWS_PER_BLOCK];
+	uint64_t first; /* draw in `made`, a multiple of how many there are */
+	uint64_t made[HB_DRAWS_AT_ONCE];
 };
-
-static void
-draws_load(struct draws *draws, uint64_t number)
-{
-	static const char domain[15] = "hongbao-draw-v1";
-	SHA256_CTX sha;
-
-	SHA256_Init(&sha);
-	SHA256_Update(&sha, domain, sizeof(domain));
-	SHA256_Update(&sha, draws->seed, 32);
-	SHA256_Update(&sha, &number, sizeof(number));
-	SHA256_Final((unsigned char *)draws->block, &sha);
-	draws->block_number = number;
-}
 
 static uint64_t
 draws_take(struct draws *draws)
 {
-	uint64_t number = draws->next / DRAWS_PER_BLOCK;
+	uint64_t first = draws->next / HB_DRAWS_AT_ONCE * HB_DRAWS_AT_ONCE;
 
-	if (number != draws->block_number)
-		draws_load(draws, number);
-	return draws->block[draws->next++ % DRAWS_PER_BLOCK];
+	if (first != draws->first) {
+		hb_draws_blocks(draws->made, draws->seed, first / HB_DRAWS_PER_BLOCK);
+		draws->first = first;
+	}
+	return draws->made[draws->next++ % HB_DRAWS_AT_ONCE];
 }
 
 /* Uniform in 0..n-1 without bias: draws in the incomplete last interval are thrown away. */
 static uint64_t
 draws_below(struct draws *draws, uint64_t n)
 {
-	uint64_t excess, draw;
+	uint64_t draw = draws_take(draws);
 
 	HB_ASSERT(n > 0);
-	excess = -n % n; /* 2^64 mod n */
-	do {
+	/* The incomplete interval has 2^64 mod n draws, fewer than n: only one so high needs to be
+	 * compared, and the division for it is rarely made. */
+	while (draw > UINT64_MAX - n && draw > UINT64_MAX - -n % n)
 		draw = draws_take(draws);
-	} while (excess != 0 && draw >= UINT64_MAX - excess + 1);
 	return draw % n;
 }
 
@@ -126,7 +111,7 @@ void
 hb_split_draw(struct hb_split *split, const uint8_t seed[32], uint32_t *out_fen,
 	uint32_t out_stride_bytes, uint32_t n)
 {
-	struct draws draws = {.seed = seed, .next = split->draw_next, .block_number = UINT64_MAX};
+	struct draws draws = {.seed = seed, .next = split->draw_next, .first = UINT64_MAX};
 
 	HB_ASSERT(n <= split->left_count);
 	for (uint32_t i = 0; i < n; i++) {

@@ -142,18 +142,6 @@ hb_state_close(struct hb_state *state)
 	memset(state->partition, 0, sizeof(state->partition));
 }
 
-/* Slot of the account, or the free slot where it would go. The table is never full. */
-static struct hb_account *
-account_slot(const struct hb_partition *p, uint64_t account)
-{
-	uint64_t mask = p->capacity.accounts - 1;
-	uint64_t i = hbi_account_home(p, account);
-
-	while (p->accounts[i].id != account && p->accounts[i].id != 0)
-		i = (i + 1) & mask;
-	return &p->accounts[i];
-}
-
 struct hb_account *
 hb_account_find(const struct hb_partition *p, uint64_t account)
 {
@@ -161,7 +149,7 @@ hb_account_find(const struct hb_partition *p, uint64_t account)
 
 	if (account == 0)
 		return NULL;
-	slot = account_slot(p, account);
+	slot = hbi_account_slot(p, account);
 	return slot->id == account ? slot : NULL;
 }
 
@@ -172,7 +160,7 @@ hbi_account_get(struct hb_partition *p, uint64_t account, uint8_t kind)
 
 	HB_ASSERT(account != 0);
 	HB_ASSERT(hb_partition_of(account) == p->number);
-	slot = account_slot(p, account);
+	slot = hbi_account_slot(p, account);
 	if (slot->id == account)
 		return slot;
 	HB_ASSERT(p->head->account_count + 1 < p->capacity.accounts);
@@ -184,10 +172,8 @@ hbi_account_get(struct hb_partition *p, uint64_t account, uint8_t kind)
 
 void
 hbi_account_change(struct hb_partition *p, struct hb_account *account, int64_t available_fen,
-	int64_t frozen_fen)
+	int64_t frozen_fen, uint64_t delta)
 {
-	uint64_t delta = hbi_balance_delta(account->id, available_fen, frozen_fen);
-
 	HB_ASSERT(!__builtin_add_overflow(
 		account->available_fen, available_fen, &account->available_fen));
 	HB_ASSERT(!__builtin_add_overflow(account->frozen_fen, frozen_fen, &account->frozen_fen));
@@ -208,22 +194,13 @@ hb_accounts_low(const struct hb_partition *p)
 struct hb_packet *
 hb_packet_find(const struct hb_partition *p, uint64_t packet)
 {
-	struct hb_packet *slot =
-		&p->packets[(packet & HB_ID_COUNTER_MASK) & (p->capacity.packets - 1)];
-
-	return packet != 0 && slot->id == packet ? slot : NULL;
+	return hbi_packet_find(p, packet);
 }
 
 struct hb_claim *
 hb_packet_claims(const struct hb_partition *p, const struct hb_packet *packet)
 {
-	return (struct hb_claim *)(p->arena + (uint64_t)packet->block * HBI_ARENA_UNIT_BYTES);
-}
-
-uint32_t
-hbi_claim_index_slots(uint32_t count)
-{
-	return count <= HB_CLAIMS_LINEAR_MAX ? 0 : (uint32_t)hb_power_of_two_ceil(2ull * count);
+	return hbi_claims(p, packet);
 }
 
 uint64_t
@@ -231,12 +208,6 @@ hbi_claim_bytes(uint32_t count)
 {
 	return (uint64_t)count * sizeof(struct hb_claim) +
 	       (uint64_t)hbi_claim_index_slots(count) * sizeof(uint32_t);
-}
-
-uint32_t *
-hbi_claim_index(const struct hb_partition *p, const struct hb_packet *packet)
-{
-	return (uint32_t *)(hb_packet_claims(p, packet) + packet->count);
 }
 
 uint8_t *
@@ -251,49 +222,10 @@ hb_packet_greeting(const struct hb_partition *p, const struct hb_packet *packet)
 	return hbi_packet_greeting(p, packet);
 }
 
-/* The seed salts the index, so nobody can choose users that collide. */
-static uint32_t
-claim_hash_slot(const struct hb_packet *packet, uint64_t user, uint32_t slots)
-{
-	uint64_t salt;
-
-	memcpy(&salt, packet->seed, sizeof(salt));
-	return (uint32_t)hb_mix64(user ^ salt) & (slots - 1);
-}
-
-void
-hbi_claim_prefetch(const struct hb_partition *p, const struct hb_packet *packet, uint64_t user)
-{
-	uint32_t slots = hbi_claim_index_slots(packet->count);
-
-	__builtin_prefetch(hb_packet_claims(p, packet) + (packet->count - packet->left_count));
-	if (slots > 0)
-		__builtin_prefetch(
-			&hbi_claim_index(p, packet)[claim_hash_slot(packet, user, slots)]);
-	else
-		__builtin_prefetch(hb_packet_claims(p, packet));
-}
-
 struct hb_claim *
 hb_claim_find(const struct hb_partition *p, const struct hb_packet *packet, uint64_t user)
 {
-	struct hb_claim *claims = hb_packet_claims(p, packet);
-	uint32_t taken = packet->count - packet->left_count;
-	uint32_t slots = hbi_claim_index_slots(packet->count);
-	const uint32_t *index;
-
-	if (slots == 0) {
-		for (uint32_t i = 0; i < taken; i++)
-			if (claims[i].user == user)
-				return &claims[i];
-		return NULL;
-	}
-	index = hbi_claim_index(p, packet);
-	for (uint32_t i = claim_hash_slot(packet, user, slots); index[i] != 0;
-		i = (i + 1) & (slots - 1))
-		if (claims[index[i] - 1].user == user)
-			return &claims[index[i] - 1];
-	return NULL;
+	return hbi_claim_find(p, packet, user);
 }
 
 void
@@ -301,38 +233,17 @@ hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint32_t c
 {
 	uint32_t slots = hbi_claim_index_slots(packet->count);
 	uint32_t *index;
+	uint64_t key;
 	uint32_t i;
 
 	if (slots == 0)
 		return;
 	index = hbi_claim_index(p, packet);
-	i = claim_hash_slot(packet, hb_packet_claims(p, packet)[claim].user, slots);
+	key = hbi_claim_key(packet, hbi_claims(p, packet)[claim].user);
+	i = (uint32_t)key & (slots - 1);
 	while (index[i] != 0)
 		i = (i + 1) & (slots - 1);
-	index[i] = claim + 1;
-}
-
-uint64_t
-hbi_packet_hash(const struct hb_packet *packet)
-{
-	uint64_t moving = hb_mix64((uint64_t)packet->left_fen) + packet->left_count +
-			  ((uint64_t)packet->state << 32);
-
-	return hb_mix64(packet->id ^ moving) +
-	       hb_mix64((uint64_t)packet->refunded_fen ^ packet->id);
-}
-
-uint64_t
-hbi_claim_hash(uint64_t packet, uint64_t user, uint32_t share_index, int64_t amount_fen)
-{
-	return hb_mix64(
-		packet ^ hb_mix64(user + ((uint64_t)share_index << 52)) ^ (uint64_t)amount_fen);
-}
-
-uint64_t
-hbi_token_use_hash(const struct hb_token_use *use, uint64_t user)
-{
-	return hb_mix64(use->token_id ^ hb_mix64(user) ^ (uint64_t)use->sequence << 40);
+	index[i] = hbi_claim_tag(key) | (claim + 1);
 }
 
 uint64_t

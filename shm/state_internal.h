@@ -7,8 +7,12 @@
 #ifndef HB_SHM_STATE_INTERNAL_H
 #define HB_SHM_STATE_INTERNAL_H
 
+#include <string.h>
+
 #include "base/bits.h"
+#include "base/prefetch.h"
 #include "shm/engine.h"
+#include "shm/ids.h"
 #include "shm/state.h"
 
 #define HBI_ARENA_UNIT_BYTES 16
@@ -26,17 +30,52 @@ hbi_key_frozen(uint64_t account)
 	return hb_mix64(account * 2 + UINT64_C(0x9e3779b97f4a7c16));
 }
 
-/** What a balance change adds to the hash of the ring whose record caused it. */
+/**
+ * What a balance change adds to the hash of the ring whose record caused it. Most changes are of
+ * one balance: the factor of the other is not worked out, as nothing times it is nothing.
+ */
 static inline uint64_t
 hbi_balance_delta(uint64_t account, int64_t available_fen, int64_t frozen_fen)
 {
-	return hbi_key_available(account) * (uint64_t)available_fen +
-	       hbi_key_frozen(account) * (uint64_t)frozen_fen;
+	uint64_t delta = 0;
+
+	if (available_fen != 0)
+		delta += hbi_key_available(account) * (uint64_t)available_fen;
+	if (frozen_fen != 0)
+		delta += hbi_key_frozen(account) * (uint64_t)frozen_fen;
+	return delta;
 }
 
-uint64_t hbi_packet_hash(const struct hb_packet *packet);
-uint64_t hbi_claim_hash(uint64_t packet, uint64_t user, uint32_t share_index, int64_t amount_fen);
-uint64_t hbi_token_use_hash(const struct hb_token_use *use, uint64_t user);
+/** The part of a packet's hash that a grab changes, and the part that it does not. */
+static inline uint64_t
+hbi_packet_hash_moving(const struct hb_packet *packet)
+{
+	uint64_t moving = hb_mix64((uint64_t)packet->left_fen) + packet->left_count +
+			  ((uint64_t)packet->state << 32);
+
+	return hb_mix64(packet->id ^ moving);
+}
+
+static inline uint64_t
+hbi_packet_hash(const struct hb_packet *packet)
+{
+	return hbi_packet_hash_moving(packet) +
+	       hb_mix64((uint64_t)packet->refunded_fen ^ packet->id);
+}
+
+static inline uint64_t
+hbi_claim_hash(uint64_t packet, uint64_t user, uint32_t share_index, int64_t amount_fen)
+{
+	return hb_mix64(
+		packet ^ hb_mix64(user + ((uint64_t)share_index << 52)) ^ (uint64_t)amount_fen);
+}
+
+static inline uint64_t
+hbi_token_use_hash(const struct hb_token_use *use, uint64_t user)
+{
+	return hb_mix64(use->token_id ^ hb_mix64(user) ^ (uint64_t)use->sequence << 40);
+}
+
 uint64_t hbi_order_hash(const struct hb_order *order);
 uint64_t hbi_idempotency_hash(const struct hb_idempotency_entry *entry);
 
@@ -46,17 +85,32 @@ hbi_account_home(const struct hb_partition *p, uint64_t account)
 {
 	return hb_mix64(account) >> 8 & (p->capacity.accounts - 1);
 }
-/* Inline, as a compiler that sees a whole function of prefetches may drop calls of it. */
+
+/** Slot of the account, or the free slot where it would go. The table is never full. */
+static inline struct hb_account *
+hbi_account_slot(const struct hb_partition *p, uint64_t account)
+{
+	uint64_t mask = p->capacity.accounts - 1;
+	uint64_t i = hbi_account_home(p, account);
+
+	while (p->accounts[i].id != account && p->accounts[i].id != 0)
+		i = (i + 1) & mask;
+	return &p->accounts[i];
+}
+
 static inline void
 hbi_account_prefetch(const struct hb_partition *p, uint64_t account)
 {
-	__builtin_prefetch(&p->accounts[hbi_account_home(p, account)], 1);
+	hb_prefetch_write(&p->accounts[hbi_account_home(p, account)]);
 }
 /** The account's slot, opened with `kind` when missing. Asserts that the table has room. */
 struct hb_account *hbi_account_get(struct hb_partition *p, uint64_t account, uint8_t kind);
-/** Change balances in memory, balance_hash and a running audit; asserts no user goes below 0. */
+/**
+ * Change balances in memory, balance_hash and a running audit; asserts no user goes below 0.
+ * @param delta hbi_balance_delta of the same change
+ */
 void hbi_account_change(struct hb_partition *p, struct hb_account *account, int64_t available_fen,
-	int64_t frozen_fen);
+	int64_t frozen_fen, uint64_t delta);
 
 /* arena.c: blocks by size class. */
 #define HBI_ARENA_CLASSES 192
@@ -70,17 +124,103 @@ uint32_t hbi_arena_take(struct hb_partition *p, uint32_t count, uint8_t greeting
 /** Give a packet's block back. */
 void hbi_arena_give(struct hb_partition *p, const struct hb_packet *packet);
 
+static inline struct hb_packet *
+hbi_packet_slot(const struct hb_partition *p, uint64_t packet)
+{
+	return &p->packets[(packet & HB_ID_COUNTER_MASK) & (p->capacity.packets - 1)];
+}
+
+static inline struct hb_packet *
+hbi_packet_find(const struct hb_partition *p, uint64_t packet)
+{
+	struct hb_packet *slot = hbi_packet_slot(p, packet);
+
+	return packet != 0 && slot->id == packet ? slot : NULL;
+}
+
+static inline struct hb_claim *
+hbi_claims(const struct hb_partition *p, const struct hb_packet *packet)
+{
+	return (struct hb_claim *)(p->arena + (uint64_t)packet->block * HBI_ARENA_UNIT_BYTES);
+}
+
 /** Bytes of the claims and their index. */
 uint64_t hbi_claim_bytes(uint32_t count);
+
 /** Slots of the claim index, 0 for small packets. */
-uint32_t hbi_claim_index_slots(uint32_t count);
-uint32_t *hbi_claim_index(const struct hb_partition *p, const struct hb_packet *packet);
+static inline uint32_t
+hbi_claim_index_slots(uint32_t count)
+{
+	return count <= HB_CLAIMS_LINEAR_MAX ? 0 : (uint32_t)hb_power_of_two_ceil(2ull * count);
+}
+
+static inline uint32_t *
+hbi_claim_index(const struct hb_partition *p, const struct hb_packet *packet)
+{
+	return (uint32_t *)(hbi_claims(p, packet) + packet->count);
+}
+
+/* An entry of the index: number of the claim + 1, and bits of the hash so that a look at the claim
+ * of somebody else is rare. */
+#define HBI_CLAIM_NUMBER_BITS 17
+#define HBI_CLAIM_NUMBER_MASK ((1u << HBI_CLAIM_NUMBER_BITS) - 1)
+_Static_assert(HB_PACKET_COUNT_MAX <= HBI_CLAIM_NUMBER_MASK, "number of a claim in its index");
+
+/* The seed salts the index, so nobody can choose users that collide. */
+static inline uint64_t
+hbi_claim_key(const struct hb_packet *packet, uint64_t user)
+{
+	uint64_t salt;
+
+	memcpy(&salt, packet->seed, sizeof(salt));
+	return hb_mix64(user ^ salt);
+}
+
+static inline uint32_t
+hbi_claim_tag(uint64_t key)
+{
+	return (uint32_t)(key >> 32) & ~HBI_CLAIM_NUMBER_MASK;
+}
+
+/** The claim of a user in a packet, or NULL. */
+static inline struct hb_claim *
+hbi_claim_find(const struct hb_partition *p, const struct hb_packet *packet, uint64_t user)
+{
+	struct hb_claim *claims = hbi_claims(p, packet);
+	uint32_t slots = hbi_claim_index_slots(packet->count);
+	const uint32_t *index;
+	uint64_t key;
+
+	if (slots == 0) {
+		uint32_t taken = packet->count - packet->left_count;
+
+		for (uint32_t i = 0; i < taken; i++)
+			if (claims[i].user == user)
+				return &claims[i];
+		return NULL;
+	}
+	index = hbi_claim_index(p, packet);
+	key = hbi_claim_key(packet, user);
+	for (uint32_t i = (uint32_t)key & (slots - 1); index[i] != 0; i = (i + 1) & (slots - 1)) {
+		struct hb_claim *claim = &claims[(index[i] & HBI_CLAIM_NUMBER_MASK) - 1];
+
+		if (((index[i] ^ hbi_claim_tag(key)) & ~HBI_CLAIM_NUMBER_MASK) == 0 &&
+			claim->user == user)
+			return claim;
+	}
+	return NULL;
+}
+
 uint8_t *hbi_packet_greeting(const struct hb_partition *p, const struct hb_packet *packet);
-/** Prefetch what hb_claim_find and the next grab of the packet will touch. */
-void hbi_claim_prefetch(
-	const struct hb_partition *p, const struct hb_packet *packet, uint64_t user);
 /** Enter claim number `claim` of a packet into its index, if it has one. */
 void hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint32_t claim);
+
+/** Slot that a look-up of the window begins with. */
+static inline uint64_t
+hbi_window_home(const struct hb_partition *p, uint64_t token_id, uint64_t user)
+{
+	return hb_mix64(token_id ^ hb_mix64(user)) & (p->capacity.windows - 1);
+}
 
 /** May this sequence be used now? @return HB_STATUS_OK or why not */
 enum hb_status hbi_window_check(const struct hb_partition *p, uint64_t token_id, uint64_t user,

@@ -93,7 +93,7 @@ load_accounts(struct stream *s, struct hb_partition *p, const struct hb_partitio
 {
 	uint64_t count = read_count(s, head->account_count, p->capacity.accounts - 1);
 
-	for (uint64_t n = 0; n < count && s->error == 0; n++) {
+	for (uint64_t n = 0; n < count; n++) {
 		struct hb_account account;
 
 		move(s, &account, sizeof(account));

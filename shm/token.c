@@ -8,54 +8,61 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <sodium/crypto_shorthash.h>
-
 #include "base/assert.h"
+#include "base/siphash.h"
 #include "shm/ids.h"
 #include "shm/limits.h"
 #include "shm/order_number.h"
 
-_Static_assert(HB_TOKEN_KEY_BYTES == crypto_shorthash_KEYBYTES, "SipHash-2-4 key");
+_Static_assert(HB_TOKEN_KEY_BYTES == HB_SIPHASH_KEY_BYTES, "SipHash-2-4 key");
 
-struct mac_input {
-	uint64_t id;
-	uint64_t user;
-	uint64_t target;
-	uint32_t expiry_s;
-	uint32_t operation;
-};
-_Static_assert(sizeof(struct mac_input) == 32, "MAC input");
+#define MAC_WORDS     4 /* id, user, target; expiry and operation as two halves of the last */
+#define INITIAL_WORDS 3 /* id, user, 1 */
+#define INITIAL_FIRST 10000
+#define INITIAL_COUNT 90000
 
 static uint64_t
-siphash(const uint8_t key[HB_TOKEN_KEY_BYTES], const void *bytes, size_t length)
+last_mac_word(uint32_t expiry_s, uint8_t operation)
 {
-	uint64_t out;
-
-	crypto_shorthash((unsigned char *)&out, bytes, length, key);
-	return out;
+	return (uint64_t)operation << 32 | expiry_s;
 }
 
 uint64_t
 hb_token_mac(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user, uint64_t target,
 	uint32_t expiry_s, uint8_t operation)
 {
-	struct mac_input input = {
-		.id = id,
-		.user = user,
-		.target = target,
-		.expiry_s = expiry_s,
-		.operation = operation,
-	};
+	uint64_t word[MAC_WORDS] = {id, user, target, last_mac_word(expiry_s, operation)};
 
-	return siphash(key, &input, sizeof(input));
+	return hb_siphash_words(key, word, MAC_WORDS);
 }
 
 uint32_t
 hb_token_initial_sequence(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user)
 {
-	uint64_t input[3] = {id, user, 1};
+	uint64_t word[INITIAL_WORDS] = {id, user, 1};
 
-	return 10000 + (uint32_t)(siphash(key, input, sizeof(input)) % 90000);
+	return INITIAL_FIRST +
+	       (uint32_t)(hb_siphash_words(key, word, INITIAL_WORDS) % INITIAL_COUNT);
+}
+
+uint64_t
+hb_token_mac_and_initial(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user,
+	uint64_t target, uint32_t expiry_s, uint8_t operation, uint32_t *initial)
+{
+	uint64_t word[MAC_WORDS] = {id, user, target, last_mac_word(expiry_s, operation)};
+	struct hb_siphash mac = hb_siphash_begin(key);
+	struct hb_siphash first;
+
+	/* Both begin with id and user. */
+	hb_siphash_word(&mac, word[0]);
+	hb_siphash_word(&mac, word[1]);
+	first = mac;
+	hb_siphash_word(&mac, word[2]);
+	hb_siphash_word(&first, 1);
+	hb_siphash_word(&mac, word[3]);
+	*initial =
+		INITIAL_FIRST + (uint32_t)(hb_siphash_end(&first, INITIAL_WORDS) % INITIAL_COUNT);
+	return hb_siphash_end(&mac, MAC_WORDS);
 }
 
 static const struct {

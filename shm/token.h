@@ -48,6 +48,10 @@ uint64_t hb_token_mac(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64
 uint32_t hb_token_initial_sequence(
 	const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user);
 
+/** Both at once, as a request needs both. @param initial set @return the MAC */
+uint64_t hb_token_mac_and_initial(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user,
+	uint64_t target, uint32_t expiry_s, uint8_t operation, uint32_t *initial);
+
 /** Write the text form. @param enterprise for people only, not covered by the MAC */
 void hb_token_format(char text[HB_TOKEN_TEXT_MAX], const struct hb_token *token,
 	uint64_t enterprise, uint64_t user);

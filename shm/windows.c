@@ -15,22 +15,25 @@
 
 #define WINDOW_BITS 64
 
-static uint64_t
-window_home(const struct hb_partition *p, uint64_t token_id, uint64_t user)
+/* Slot of the window, or the free slot where it would go. The table is never full. */
+static struct hb_window *
+window_slot(const struct hb_partition *p, uint64_t token_id, uint64_t user)
 {
-	return hb_mix64(token_id ^ hb_mix64(user)) & (p->capacity.windows - 1);
+	uint64_t mask = p->capacity.windows - 1;
+	uint64_t i = hbi_window_home(p, token_id, user);
+
+	while (p->windows[i].token_id != 0 &&
+		(p->windows[i].token_id != token_id || p->windows[i].user != user))
+		i = (i + 1) & mask;
+	return &p->windows[i];
 }
 
 struct hb_window *
 hb_window_find(const struct hb_partition *p, uint64_t token_id, uint64_t user)
 {
-	uint64_t mask = p->capacity.windows - 1;
+	struct hb_window *slot = window_slot(p, token_id, user);
 
-	for (uint64_t i = window_home(p, token_id, user); p->windows[i].token_id != 0;
-		i = (i + 1) & mask)
-		if (p->windows[i].token_id == token_id && p->windows[i].user == user)
-			return &p->windows[i];
-	return NULL;
+	return slot->token_id != 0 ? slot : NULL;
 }
 
 enum hb_status
@@ -67,19 +70,25 @@ hbi_window_takes(const struct hb_partition *p, uint64_t token_id, uint64_t user,
 	       (window->used >> (window->newest - sequence) & 1) == 0;
 }
 
+static void
+window_open(struct hb_partition *p, struct hb_window *slot, uint64_t token_id, uint64_t user)
+{
+	HB_ASSERT(token_id != 0);
+	HB_ASSERT(p->head->window_count + 1 < p->capacity.windows);
+	slot->token_id = token_id;
+	slot->user = user;
+	p->head->window_count++;
+}
+
 struct hb_window *
 hbi_window_insert(struct hb_partition *p, uint64_t token_id, uint64_t user)
 {
 	uint64_t mask = p->capacity.windows - 1;
-	uint64_t i = window_home(p, token_id, user);
+	uint64_t i = hbi_window_home(p, token_id, user);
 
-	HB_ASSERT(token_id != 0);
-	HB_ASSERT(p->head->window_count + 1 < p->capacity.windows);
 	while (p->windows[i].token_id != 0)
 		i = (i + 1) & mask;
-	p->windows[i].token_id = token_id;
-	p->windows[i].user = user;
-	p->head->window_count++;
+	window_open(p, &p->windows[i], token_id, user);
 	return &p->windows[i];
 }
 
@@ -96,7 +105,7 @@ window_delete(struct hb_partition *p, uint64_t hole)
 		i = (i + 1) & mask;
 		if (p->windows[i].token_id == 0)
 			break;
-		home = window_home(p, p->windows[i].token_id, p->windows[i].user);
+		home = hbi_window_home(p, p->windows[i].token_id, p->windows[i].user);
 		/* May move only if its home is not between the hole (exclusive) and itself. */
 		if (((i - home) & mask) >= ((i - hole) & mask)) {
 			p->windows[hole] = p->windows[i];
@@ -111,6 +120,7 @@ static void
 window_sweep(struct hb_partition *p, uint32_t now_s)
 {
 	uint64_t mask = p->capacity.windows - 1;
+	const struct hb_window *ahead;
 
 	for (int n = 0; n < HB_WINDOW_SWEEP_SLOTS; n++) {
 		uint64_t i = p->head->window_sweep & mask;
@@ -120,6 +130,11 @@ window_sweep(struct hb_partition *p, uint32_t now_s)
 		else
 			p->head->window_sweep = (i + 1) & mask;
 	}
+	/* The next record's, and the one's after it: with many partitions nobody else fetches them.
+	 */
+	ahead = &p->windows[p->head->window_sweep & mask];
+	hb_prefetch((const uint8_t *)ahead + HB_CACHE_LINE_BYTES);
+	hb_prefetch((const uint8_t *)ahead + 2 * HB_CACHE_LINE_BYTES);
 }
 
 static void
@@ -151,9 +166,9 @@ hbi_window_use(
 	if (use->token_id == 0)
 		return;
 	window_sweep(p, (uint32_t)(time_ns / UINT64_C(1000000000)));
-	window = hb_window_find(p, use->token_id, user);
-	if (window == NULL) {
-		window = hbi_window_insert(p, use->token_id, user);
+	window = window_slot(p, use->token_id, user);
+	if (window->token_id == 0) {
+		window_open(p, window, use->token_id, user);
 		window->expiry_s = use->expiry_s;
 	}
 	window_mark_used(window, use->sequence);

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node without work costs next to nothing."""
+import os
+import subprocess
 import time
 
 from lib import OwnNode, cpu_us, expect, log, test
@@ -20,3 +22,29 @@ def an_idle_node_uses_less_than_3_percent_of_one_core():
         log("idle: %.2f %%:" % (100 * total),
             ", ".join("%s %.2f" % (name, 100 * share) for name, share in used))
         expect(total < SHARE_MAX, "idle node uses %.1f %% of a core:" % (100 * total), used)
+
+
+def realtime_threads(pid):
+    """Priorities of the threads that go before ordinary ones."""
+    priorities = []
+    for thread in map(int, os.listdir("/proc/%d/task" % pid)):
+        if os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO:
+            priorities.append(os.sched_getparam(thread).sched_priority)
+    return sorted(priorities)
+
+
+@test
+def lcores_and_the_writer_of_the_journal_are_realtime_and_nobody_else():
+    may = subprocess.run(["chrt", "-f", "1", "true"], stderr=subprocess.DEVNULL).returncode == 0
+    if not may:
+        log("this host allows no real-time threads: nobody is expected to be one")
+    # EAL's thread for interrupts, which sleeps, keeps what the dataplane was started with
+    for wanted, lcores in ((int(may), 2), (0, 1)):
+        with OwnNode("realtime", node__realtime=wanted, dataplane__lcores=lcores) as node:
+            for name, pid in node.processes():
+                found = realtime_threads(pid)
+                if name == "dataplane" and may:
+                    expect(found in ([1] * lcores * wanted, [1] * (lcores * wanted + 1)), found)
+                else:
+                    expect(found == ([2] if name == "persist" and wanted else []), name,
+                           "has real-time threads", found)

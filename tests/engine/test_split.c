@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "shm/draws.h"
 #include "shm/split.h"
 #include "tests/engine/world.h"
 
@@ -124,10 +125,28 @@ test_impossible_splits_are_named_so(void **unused)
 	assert_true(hb_split_possible(100, 10, 10, 10));
 }
 
+static void
+test_draws_are_the_same_with_the_processors_instructions_and_without(void **unused)
+{
+	uint8_t seed[HB_DRAWS_SEED_BYTES];
+	uint64_t a[HB_DRAWS_AT_ONCE], b[HB_DRAWS_AT_ONCE];
+
+	(void)unused;
+	for (uint64_t n = 0; n < 1000; n++) {
+		for (uint32_t i = 0; i < sizeof(seed); i++)
+			seed[i] = (uint8_t)(n * 31 + i * i);
+		hb_draws_blocks(a, seed, n << (n % 50));
+		hb_draws_blocks_plain(b, seed, n << (n % 50));
+		assert_memory_equal(a, b, sizeof(a));
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+			test_draws_are_the_same_with_the_processors_instructions_and_without),
 		cmocka_unit_test(test_the_published_vectors_come_out),
 		cmocka_unit_test(test_drawing_in_pieces_gives_the_same_shares),
 		cmocka_unit_test(test_sums_are_exact_and_bounds_hold),

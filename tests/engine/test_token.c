@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sodium/crypto_shorthash.h>
+
 #include "tests/engine/world.h"
 
 static const uint8_t key[HB_TOKEN_KEY_BYTES] = "0123456789abcde";
@@ -68,10 +70,35 @@ test_the_initial_sequence_has_five_digits(void **unused)
 		assert_in_range(hb_token_initial_sequence(key, id, 1001), 10000, 99999);
 }
 
+/* Two versions of one function: ours, and the library's that tokens were signed with before. */
+static void
+test_mac_and_initial_sequence_are_siphash_of_the_documented_bytes(void **unused)
+{
+	(void)unused;
+	for (uint64_t n = 0; n < 1000; n++) {
+		uint64_t word[4] = {hb_mix64(4 * n + 1), hb_mix64(4 * n + 2), hb_mix64(4 * n + 3),
+			(uint64_t)HB_OP_GRAB << 32 | (uint32_t)hb_mix64(4 * n + 4)};
+		uint64_t first[3] = {word[0], word[1], 1};
+		uint64_t mac, hash;
+		uint32_t initial;
+
+		crypto_shorthash((unsigned char *)&mac, (void *)word, sizeof(word), key);
+		crypto_shorthash((unsigned char *)&hash, (void *)first, sizeof(first), key);
+		assert_true(hb_token_mac(key, word[0], word[1], word[2], (uint32_t)word[3],
+				    HB_OP_GRAB) == mac);
+		assert_int_equal(
+			hb_token_initial_sequence(key, word[0], word[1]), 10000 + hash % 90000);
+		assert_true(hb_token_mac_and_initial(key, word[0], word[1], word[2],
+				    (uint32_t)word[3], HB_OP_GRAB, &initial) == mac);
+		assert_int_equal(initial, 10000 + hash % 90000);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mac_and_initial_sequence_are_siphash_of_the_documented_bytes),
 		cmocka_unit_test(test_the_text_comes_back_as_it_was),
 		cmocka_unit_test(test_every_shortened_or_changed_text_is_refused_or_another_token),
 		cmocka_unit_test(test_the_initial_sequence_has_five_digits),

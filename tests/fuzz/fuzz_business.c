@@ -3,6 +3,8 @@
  * Requests of business systems and operators: JSON, read by the fields of a command into a frame.
  * The first byte chooses the command. What is refused names a field; what is taken passes the
  * engine's check.
+ *
+ * Parsers: controlplane/commands.c controlplane/json_fields.c
  */
 #include <string.h>
 

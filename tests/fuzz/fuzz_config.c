@@ -2,6 +2,8 @@
 /*
  * Configuration files. What is taken, printed and read again is the same; what is refused has a
  * reason.
+ *
+ * Parsers: base/config.c
  */
 #include <stdio.h>
 #include <string.h>

@@ -4,6 +4,8 @@
  * is decided must be a reply of the format and records that verify and that a replay would take.
  * The partitions hold accounts, packets, orders and holds; deciding changes nothing, so they serve
  * all inputs.
+ *
+ * Parsers: shm/frame.c
  */
 #include <string.h>
 

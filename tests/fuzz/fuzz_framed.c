@@ -3,6 +3,8 @@
  * The bytes of a framed TCP connection, taken as the front takes them: length by head, hellos,
  * frames. What passes must be a frame of the user that the engine's own check takes; the stream
  * goes on only where the next head is known.
+ *
+ * Parsers: front/framed.c
  */
 #include <stdlib.h>
 #include <string.h>

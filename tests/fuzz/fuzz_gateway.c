@@ -3,6 +3,8 @@
  * HTTP requests as the front gets them: METHOD byte, path, query and body, each ended by a zero
  * byte. What becomes a frame must pass the engine's own check and be about the token's user; what
  * does not must be answered by JSON with a status and a message.
+ *
+ * Parsers: front/gateway.c
  */
 #include <stdlib.h>
 #include <string.h>

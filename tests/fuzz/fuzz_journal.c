@@ -5,6 +5,8 @@
  * The reader must name a fault or give records that verify, in sequence.
  *
  * The files lie in memory (/dev/shm), in a folder of this process.
+ *
+ * Parsers: persist/reader.c persist/journal_frame.c persist/pack.c persist/superblock.c
  */
 #include <fcntl.h>
 #include <stdio.h>

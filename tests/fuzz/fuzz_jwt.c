@@ -3,6 +3,8 @@
  * User tokens. First byte even: the rest is a token as it comes, and must be refused unless we made
  * it. Odd: header and claims, each ended by a zero byte, are signed with the right key first, so
  * that what reads them is reached.
+ *
+ * Parsers: front/jwt.c
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -5,6 +5,8 @@
  *
  * An input is records one after the other, each behind two bytes of its length. Sequence, ring,
  * time and CRC are set right here, as a checksum never stops somebody who can compute it.
+ *
+ * Parsers: shm/record.c shm/apply_check.c
  */
 #include <string.h>
 

@@ -2,6 +2,8 @@
 /*
  * The content of a snapshot's section: refused, or a state that can be saved again to the same
  * bytes. Checksums are left out, as they do not stop somebody who can compute them.
+ *
+ * Parsers: shm/state_io.c
  */
 #include <errno.h>
 #include <stdlib.h>

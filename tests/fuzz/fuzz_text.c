@@ -2,6 +2,8 @@
 /*
  * Texts that name things: money tokens, order numbers, times, packet ids, account numbers. What is
  * parsed must come back as the same text.
+ *
+ * Parsers: shm/token.c shm/order_number.c
  */
 #include <stdio.h>
 #include <string.h>

@@ -3,6 +3,8 @@
  * Packets from a port: Ethernet, ARP, IPv4, ICMP, UDP and the datagram in it. The first byte says
  * whether the payload is to be sealed with the right key first, so that what lies behind the MAC is
  * reached. Whatever is found lies within the packet; an answer goes to whom it came from.
+ *
+ * Parsers: dataplane/wire.c
  */
 #include <stdlib.h>
 #include <string.h>

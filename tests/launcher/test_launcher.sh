@@ -208,7 +208,7 @@ the_completion_offers_every_command_and_asks_hbctl_for_its_verbs() {
     source <("$ROOT/hongbao" completion)
     COMP_WORDS=(./hongbao d) COMP_CWORD=1
     _hongbao
-    expect "${COMPREPLY[*]}" "demo doctor down"
+    expect "${COMPREPLY[*]}" "demo difference doctor down"
     COMP_WORDS=(./hongbao up --c) COMP_CWORD=2
     _hongbao
     expect "${COMPREPLY[*]}" --config

@@ -2,4 +2,4 @@
 # An expired money token passes.
 # source: shm/decide_token.c
 # caught by: unit:engine packets
-s/if (frame->token_expiry_s < hbi_now_ms(p, input) \/ 1000)/if (frame->token_expiry_s == 0)/
+s/if (frame->token_expiry_s < now_s)/if (frame->token_expiry_s == 0)/

@@ -38,6 +38,7 @@ MULTIPLE = {"ExecCondition", "ExecStartPre", "ExecStart", "ExecReload", "ReadWri
 HANDLED = MULTIPLE | {
     "Type", "WatchdogSec", "RuntimeDirectory", "RuntimeDirectoryMode", "User", "Group",
     "SupplementaryGroups", "LimitNOFILE", "LimitCORE", "Nice", "OOMScoreAdjust", "UMask",
+    "CPUSchedulingPolicy", "CPUSchedulingPriority",
     "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectProc", "ProcSubset",
     "NoNewPrivileges", "PrivateNetwork", "PrivateIPC", "ProtectHostname", "ProtectKernelTunables",
     "RestrictNamespaces", "RestrictSUIDSGID", "LockPersonality", "MemoryDenyWriteExecute",
@@ -293,6 +294,9 @@ class Unit:
                     value = min(value, resource.getrlimit(what)[1])
                 resource.setrlimit(what, (value, value))
         os.setpriority(os.PRIO_PROCESS, 0, int(self.get("Nice", "0")))
+        if self.get("CPUSchedulingPolicy") == "fifo":
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(
+                int(self.get("CPUSchedulingPriority"))))
         score = int(self.get("OOMScoreAdjust", "0"))
         if MAY_RAISE_LIMITS or score >= 0:
             with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:

@@ -370,6 +370,7 @@ a_session_commits_before_it_moves_tails(void **state)
 {
 	struct fixture f;
 	struct hb_session session;
+	struct hb_runner runner;
 	struct producer p = {0};
 	uint64_t records;
 
@@ -394,14 +395,22 @@ a_session_commits_before_it_moves_tails(void **state)
 	assert_int_equal(atomic_load(&p.rings->committed_seq), 4012);
 	/* the thread drains what a dead dataplane left */
 	produce(&f, &p, 5, 1000);
-	assert_int_equal(hb_session_start(&session), 0);
+	assert_int_equal(hb_runner_start(&runner), 0);
+	hb_session_start(&session, &runner);
 	hb_session_drain(&session);
 	assert_int_equal(atomic_load(&p.rings->committed_seq), 5012);
+	/* and serves the next session */
+	atomic_store(&session.hang_up, false);
+	produce(&f, &p, 5, 10);
+	hb_session_start(&session, &runner);
+	hb_session_drain(&session);
+	hb_runner_stop(&runner);
+	assert_int_equal(atomic_load(&p.rings->committed_seq), 5022);
 	hb_session_close(&session);
 	produce_close(&p);
 	fixture_close(&f);
 	assert_int_equal(fixture_read(&f, &records), 0);
-	assert_int_equal(records, 5012);
+	assert_int_equal(records, 5022);
 	fixture_end(&f);
 }
 

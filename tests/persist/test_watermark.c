@@ -132,6 +132,8 @@ run_lcore(void *argument)
 	return NULL;
 }
 
+static struct hb_runner runner; /* the thread of one session after the other */
+
 static void
 give_bells(struct hb_session *session, struct lcore *lcores)
 {
@@ -155,7 +157,7 @@ hand_over(struct hb_session *session, struct fixture *f, struct lcore *lcores, i
 	give_bells(session, lcores);
 	assert_int_equal(dup3(session->wake_fd, wake, O_CLOEXEC), wake);
 	eventfd_write(wake, 1); /* whatever was published while nobody listened */
-	assert_int_equal(hb_session_start(session), 0);
+	hb_session_start(session, &runner);
 }
 
 static void
@@ -179,7 +181,8 @@ parked_replies_leave_by_the_tail_while_persist_is_succeeded(void **state)
 		lcore_open(&lcores[i], &session);
 	}
 	give_bells(&session, lcores);
-	assert_int_equal(hb_session_start(&session), 0);
+	assert_int_equal(hb_runner_start(&runner), 0);
+	hb_session_start(&session, &runner);
 	for (uint32_t i = 0; i < LCORES; i++)
 		assert_int_equal(pthread_create(&thread[i], NULL, run_lcore, &lcores[i]), 0);
 	for (int i = 0; i < SUCCESSORS; i++) {
@@ -193,6 +196,7 @@ parked_replies_leave_by_the_tail_while_persist_is_succeeded(void **state)
 	hb_session_drain(&session);
 	assert_int_equal(atomic_load(&lcores[0].rings->committed_seq), LCORES * RECORDS);
 	hb_session_close(&session);
+	hb_runner_stop(&runner);
 	print_message("slept %llu and %llu times\n", (unsigned long long)lcores[0].sleeps,
 		(unsigned long long)lcores[1].sleeps);
 	for (uint32_t i = 0; i < LCORES; i++)

@@ -50,6 +50,7 @@ static const struct line {
 	CONSTANT(HB_NOTICE_SLOTS_OFFSET),
 	CONSTANT(HB_NOTICE_SLOTS_MIN),
 	CONSTANT(HBI_ARENA_CLASSES),
+	CONSTANT(HBI_CLAIM_NUMBER_BITS),
 	STRUCT(hb_segment_guard),
 	FIELD(hb_segment_guard, magic),
 	FIELD(hb_segment_guard, kind),

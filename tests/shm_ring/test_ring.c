@@ -328,6 +328,25 @@ what_a_killed_producer_published_is_whole_and_a_successor_goes_on(void **state)
 	assert_true(expected > 0);
 }
 
+/* Whoever begins to produce finds positions that cannot be: there is no room, and nothing is
+ * written. */
+static void
+a_ring_that_is_absurd_from_the_beginning_has_no_room(void **state)
+{
+	struct fixture *f = *state;
+	struct hb_ring_end end;
+
+	f->ring->head = 3 * CAPACITY;
+	f->ring->tail = CAPACITY;
+	hb_ring_producer(&end, f->ring, f->data, CAPACITY);
+	assert_int_equal(hb_ring_room(&end), 0);
+	assert_null(hb_ring_reserve(&end, 8));
+	f->ring->tail = 2 * CAPACITY + 64;
+	assert_int_equal(hb_ring_room(&end), 64);
+	assert_non_null(hb_ring_reserve(&end, 64));
+	assert_null(hb_ring_reserve(&end, 72));
+}
+
 int
 main(void)
 {
@@ -340,6 +359,7 @@ main(void)
 		TEST(a_sleeping_consumer_is_never_left_asleep),
 		TEST(successors_of_a_consumer_go_on_while_the_producer_writes),
 		TEST(what_a_killed_producer_published_is_whole_and_a_successor_goes_on),
+		TEST(a_ring_that_is_absurd_from_the_beginning_has_no_room),
 #undef TEST
 	};
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Commands that try to break the product: models, races, planted mistakes, fuzzing.
+# Commands that try to break the product: models, races, planted mistakes, fuzzing; and what the
+# tests reach.
 
 command_mutants() {
     setup >&2
@@ -18,6 +19,11 @@ command_races() {
     exec "$ROOT/tests/races/run" "$@"
 }
 
+command_coverage() {
+    setup >&2
+    exec "$ROOT/tests/coverage/run" "$@"
+}
+
 FUZZ_TARGETS=(business config frame framed gateway journal jwt record snapshot text wire)
 
 fuzz_usage() {
@@ -32,6 +38,7 @@ added up. An input that ends the program is kept in build-fuzz/found/TARGET-*.
   --runs N   executions of each target in this call (100000)
   --json     the last line is one JSON object: executions and findings by target
   --list     name the targets and end
+  --coverage what each target reaches of its parsers (its corpus and 3,000 mutations of it), instead
 END
 }
 
@@ -78,6 +85,11 @@ command_fuzz() {
             return
             ;;
         --json) json=1 ;;
+        --coverage)
+            setup >&2
+            shift
+            exec "$ROOT/tests/coverage/run" --fuzz "$@"
+            ;;
         --runs)
             [[ "${2:-}" =~ ^[0-9]+$ ]] || fail "--runs wants a number"
             runs=$2

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# The simulator: one program of the build; as root the build is brought up to date first.
+# The simulator and the comparison with the reference model: programs of the build; as root it is
+# brought up to date first.
 
 command_sim() {
     if help_wanted "$@"; then
@@ -32,4 +33,31 @@ END
     fi
     [ -x "$BUILD/tests/sim/hongbao-sim" ] || fail "nothing is built; run ./hongbao build as root"
     exec "$BUILD/tests/sim/hongbao-sim" "$@"
+}
+
+command_difference() {
+    if help_wanted "$@"; then
+        cat <<'END'
+usage: ./hongbao difference [--operations N] [--from S] [--jobs N] [--resume FILE] [--json]
+       ./hongbao difference --seed S [--until K] [--log]
+
+Asks the engine and a plain reference model (tests/reference) the same random commands and compares
+each reply, and now and then the whole state; exit 1 at the first difference.
+
+  --operations N  in seeds of 20000 (1m); 1m is a million, 1g a thousand millions
+  --from S        first seed (1)
+  --seed S        one seed; --until K: its first K operations; --log prints them
+  --jobs N        processes at once (1)
+  --resume FILE   remember there how far it came, and go on from there
+  --keep-going    after a difference
+  --json          the result as one JSON object
+END
+        return
+    fi
+    if [ "$(id -u)" -eq 0 ]; then
+        { setup && build; } >&2
+    fi
+    [ -x "$BUILD/tests/reference/hongbao-difference" ] ||
+        fail "nothing is built; run ./hongbao build as root"
+    exec "$BUILD/tests/reference/hongbao-difference" "$@"
 }

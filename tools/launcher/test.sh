@@ -48,13 +48,14 @@ run_suite() {
     FAILED=$((FAILED + ${counts#* }))
 }
 
-# The end-to-end tests count themselves: their last line is "N passed, N failed".
+# The end-to-end tests count themselves: their last line is "N passed, N failed". They wait most of
+# the time, so two run at once.
 run_e2e() {
     local log last
     [ -x "$ROOT/tests/e2e/run" ] || return 0
     log=$(mktemp)
     say "test: e2e"
-    HONGBAO_BUILD=$BUILD "$ROOT/tests/e2e/run" 2>"$log" | tee "$log.out" | sed -u 's/^/  /' || true
+    HONGBAO_BUILD=$BUILD "$ROOT/tests/e2e/run" --jobs 2 2>"$log" | tee "$log.out" | sed -u 's/^/  /' || true
     last=$(tail -n 1 "$log.out")
     if [[ "$last" =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
         PASSED=$((PASSED + BASH_REMATCH[1]))

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * SipHash-2-4 of a few whole words, inline: the MACs of money tokens are made of three and four.
+ *
+ * The function is the one of J.-P. Aumasson and D. J. Bernstein, "SipHash: a fast short-input
+ * PRF", INDOCRYPT 2012, for inputs of n * 8 bytes read as little-endian words. A library's takes a
+ * call and a loop over bytes for each (22 ns here); two at once share the processor's units, as
+ * each alone is a chain of additions that wait for each other. Pure, holds no memory.
+ */
+#ifndef HB_BASE_SIPHASH_H
+#define HB_BASE_SIPHASH_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define HB_SIPHASH_KEY_BYTES 16
+
+struct hb_siphash {
+	uint64_t v0, v1, v2, v3;
+};
+
+static inline uint64_t
+hb_rotate_left64(uint64_t x, unsigned int bits)
+{
+	return x << bits | x >> (64 - bits);
+}
+
+static inline void
+hb_siphash_round(struct hb_siphash *s)
+{
+	s->v0 += s->v1;
+	s->v2 += s->v3;
+	s->v1 = hb_rotate_left64(s->v1, 13) ^ s->v0;
+	s->v3 = hb_rotate_left64(s->v3, 16) ^ s->v2;
+	s->v0 = hb_rotate_left64(s->v0, 32);
+	s->v2 += s->v1;
+	s->v0 += s->v3;
+	s->v1 = hb_rotate_left64(s->v1, 17) ^ s->v2;
+	s->v3 = hb_rotate_left64(s->v3, 21) ^ s->v0;
+	s->v2 = hb_rotate_left64(s->v2, 32);
+}
+
+static inline struct hb_siphash
+hb_siphash_begin(const uint8_t key[HB_SIPHASH_KEY_BYTES])
+{
+	uint64_t half[2];
+
+	memcpy(half, key, sizeof(half));
+	return (struct hb_siphash){.v0 = half[0] ^ UINT64_C(0x736f6d6570736575),
+		.v1 = half[1] ^ UINT64_C(0x646f72616e646f6d),
+		.v2 = half[0] ^ UINT64_C(0x6c7967656e657261),
+		.v3 = half[1] ^ UINT64_C(0x7465646279746573)};
+}
+
+static inline void
+hb_siphash_word(struct hb_siphash *s, uint64_t word)
+{
+	s->v3 ^= word;
+	hb_siphash_round(s);
+	hb_siphash_round(s);
+	s->v0 ^= word;
+}
+
+/** @param words there were, all taken with hb_siphash_word */
+static inline uint64_t
+hb_siphash_end(struct hb_siphash *s, uint32_t words)
+{
+	hb_siphash_word(s, (uint64_t)(words * 8) << 56);
+	s->v2 ^= 0xff;
+	for (int i = 0; i < 4; i++)
+		hb_siphash_round(s);
+	return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
+}
+
+static inline uint64_t
+hb_siphash_words(const uint8_t key[HB_SIPHASH_KEY_BYTES], const uint64_t *word, uint32_t words)
+{
+	struct hb_siphash s = hb_siphash_begin(key);
+
+	for (uint32_t i = 0; i < words; i++)
+		hb_siphash_word(&s, word[i]);
+	return hb_siphash_end(&s, words);
+}
+
+#endif
