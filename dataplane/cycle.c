@@ -170,6 +170,28 @@ prefetch_claims(struct hb_lcore *lcore, int i, int n)
 		hb_prefetch_claims(owned->partition, frame_at(lcore, i));
 }
 
+/*
+ * What frames name that wait behind a burst: it comes while this burst's replies are seen to.
+ * They are in shared memory still, and whatever they say, a prefetch of it harms nobody.
+ */
+static void
+prefetch_behind(struct hb_lcore *lcore, const uint8_t *at, int64_t available)
+{
+	for (int i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++) {
+		struct hb_frame frame;
+		struct hb_owned *owned;
+
+		if (available < (int64_t)sizeof(frame))
+			return;
+		memcpy(&frame, at, sizeof(frame));
+		owned = lcore->owned[hb_partition_of(frame.target)];
+		if (owned != NULL)
+			hb_prefetch_head(owned->partition, &frame);
+		at += frame.length;
+		available -= frame.length;
+	}
+}
+
 /* The first frames' memory is asked for at once, the others' while their elders are decided. */
 static void
 handle_frames(struct hb_lcore *lcore, uint32_t slot, int n)
@@ -209,6 +231,7 @@ static bool
 take_burst(struct hb_lcore *lcore, uint32_t slot)
 {
 	struct hb_lcore_client *client = &lcore->clients[slot];
+	uint64_t begin = client->request.position, taken;
 	void *at = NULL;
 	int64_t available = hb_ring_peek(&client->request, &at);
 	uint32_t room;
@@ -231,9 +254,12 @@ take_burst(struct hb_lcore *lcore, uint32_t slot)
 		hb_client_kick(lcore, slot, "a frame in its request ring has no possible length");
 		return true;
 	}
+	taken = client->request.position - begin;
 	/* A reply that brought the client here may rest on a credit handed over just now. */
 	hb_credits_drain(lcore);
 	handle_frames(lcore, slot, n);
+	if (client->active)
+		prefetch_behind(lcore, (const uint8_t *)at + taken, available - (int64_t)taken);
 	publish_records(lcore);
 	return true;
 }

@@ -190,7 +190,8 @@ decide(struct hb_lcore *lcore, struct hb_owned *owned, uint32_t slot, const stru
 	if (frame->operation == HB_OP_PACKET_CREATE)
 		hb_seed_take(&lcore->seeds, input->seed);
 	if (frame->operation == HB_OP_TOKEN_ISSUE)
-		input->token_id = hb_token_id_next(&owned->token_last_id, input->now_ns / 1000000);
+		input->token_id = hb_token_id_next(
+			&owned->token_last_id, input->now_ns / 1000000, lcore->shared->node->epoch);
 	hb_decide(owned->partition, frame, input, &decision);
 	if (frame->operation == HB_OP_PACKET_CREATE)
 		explicit_bzero(input->seed, sizeof(input->seed));
@@ -233,7 +234,8 @@ token_take(
 
 	while (reply->count < HB_TOKENS_PER_REPLY_MAX && hb_token_asks_pop(&owned->asks, &ask))
 		hb_token_mint(&token[reply->count++], lcore->live.engine.token_keys.key[0],
-			hb_token_id_next(&owned->token_last_id, lcore->input.now_ns / 1000000),
+			hb_token_id_next(&owned->token_last_id, lcore->input.now_ns / 1000000,
+				lcore->shared->node->epoch),
 			&ask);
 	bytes = sizeof(*reply) + reply->count * sizeof(*token);
 	reply->length = (uint16_t)hb_round_up(bytes, HB_FRAME_UNIT_BYTES);

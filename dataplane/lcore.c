@@ -41,7 +41,7 @@ owned_init(struct hb_owned *owned, const struct hb_lcore *lcore, struct hb_parti
 	if (result == 0)
 		result = hb_token_asks_init(&owned->asks);
 	/* Ids before this millisecond may have been given out by the process before. */
-	owned->token_last_id = now_ms << 14 | HB_TOKEN_COUNTER_MAX;
+	owned->token_last_id = hb_token_id_first(now_ms);
 	owned->mark_sequence = p->head->core_sequence;
 	owned->mark_due_ns = hb_mono_ns() + shared->live[0].mark_interval_ns;
 	return result;

@@ -72,17 +72,24 @@ hb_token_ask_valid(const struct hb_frame_token *frame)
 }
 
 uint64_t
-hb_token_id_next(uint64_t *last, uint64_t now_ms)
+hb_token_id_first(uint64_t now_ms)
+{
+	return now_ms << COUNTER_BITS | HB_TOKEN_COUNTER_MAX;
+}
+
+uint64_t
+hb_token_id_next(uint64_t *last, uint64_t now_ms, uint64_t epoch)
 {
 	uint64_t ms = *last >> COUNTER_BITS;
 	uint64_t counter = *last & ((UINT64_C(1) << COUNTER_BITS) - 1);
+	uint64_t first = epoch % HB_TOKEN_STARTS * HB_TOKEN_DIGITS;
 
 	if (now_ms > ms)
-		*last = now_ms << COUNTER_BITS;
-	else if (counter < HB_TOKEN_COUNTER_MAX)
+		*last = now_ms << COUNTER_BITS | first;
+	else if (counter + 1 < first + HB_TOKEN_DIGITS)
 		*last += 1;
 	else
-		*last = (ms + 1) << COUNTER_BITS;
+		*last = (ms + 1) << COUNTER_BITS | first;
 	return *last;
 }
 

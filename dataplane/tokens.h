@@ -19,6 +19,8 @@
 #include "shm/token.h"
 
 #define HB_TOKEN_COUNTER_MAX 9999 /* four digits in the token's text */
+#define HB_TOKEN_STARTS	     100  /* starts in a row that share no digits */
+#define HB_TOKEN_DIGITS	     ((HB_TOKEN_COUNTER_MAX + 1) / HB_TOKEN_STARTS) /* of a start, in a ms */
 #define HB_TOKEN_ASKS_OF_USER_MAX                                                                  \
 	16			  /* waiting at the same time, so that one cannot fill the queue */
 #define HB_TOKEN_ASK_BUCKETS 4096 /* of users, by hash */
@@ -53,8 +55,15 @@ bool hb_token_asks_pop(struct hb_token_asks *asks, struct hb_token_ask *ask);
  */
 bool hb_token_ask_valid(const struct hb_frame_token *frame);
 
-/** The next token id of a partition: issue ms << 14 | counter. Never repeats `*last`. */
-uint64_t hb_token_id_next(uint64_t *last, uint64_t now_ms);
+/**
+ * The next token id of a partition: issue ms << 14 | counter. Never repeats `*last`, nor what a
+ * start before gave out: nobody writes down which ids were, and ledger time stands still after a
+ * start whose wall clock is behind the newest record. So each start has digits of its own, by its
+ * epoch.
+ */
+uint64_t hb_token_id_next(uint64_t *last, uint64_t now_ms, uint64_t epoch);
+/** What `*last` is at a start: everything up to this millisecond may have been given out. */
+uint64_t hb_token_id_first(uint64_t now_ms);
 
 /** Mint the token of an ask. */
 void hb_token_mint(struct hb_reply_token *token, const uint8_t key[HB_TOKEN_KEY_BYTES],

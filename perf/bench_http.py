@@ -26,6 +26,7 @@ GOAL_TIMES_NGINX = 2.0
 COLD_MS_MAX = 60000
 EDDSA_KID = "bench-eddsa"
 GRABS_PER_S_MAX = 60000  # for how many the preparation provides
+GRABS_MAX = 1500000  # of all loads; where that is less, a load ends earlier
 PEER_GRABS_PER_S_MAX = 20000
 
 
@@ -38,8 +39,8 @@ class Sizes:
         self.users = 1000 if options.smoke else USERS
         runs = len(self.connections) * (self.pairs + 2) + self.pairs + 2
         blocks = 4 * self.pairs + 8  # of one grab of each user
-        self.grabs = min(int(runs * self.run_ms * GRABS_PER_S_MAX / 1000), 1500000)
-        self.grabs = -(-self.grabs // self.users) * self.users + blocks * self.users
+        self.run_grabs = min(int(self.run_ms * GRABS_PER_S_MAX / 1000), GRABS_MAX // runs)
+        self.grabs = -(-runs * self.run_grabs // self.users) * self.users + blocks * self.users
 
 
 class Grabs:
@@ -155,7 +156,8 @@ class Bench:
 
     def closed(self, plan, connections, ms=None):
         """As many grabs as come back in a closed loop."""
-        load, row = self.ours(plan, connections, self.grabs.next, self.grabs.left(), "--closed",
+        load, row = self.ours(plan, connections, self.grabs.next,
+                              min(self.grabs.left(), self.sizes.run_grabs), "--closed",
                               ms or self.sizes.run_ms)
         self.grabs.next += load["sent"]
         return row
@@ -163,7 +165,7 @@ class Bench:
     def turns(self, name, plan, connections, rate_max, peer, grabs=True):
         """Pairs of an open loop at the node and the same bytes at the peer."""
         rate = rate_max * LOAD_SHARE
-        count = max(10, int(rate * self.sizes.run_ms / 1000))
+        count = max(10, min(int(rate * self.sizes.run_ms / 1000), self.sizes.run_grabs))
         rows = []
         for _ in range(self.sizes.pairs):
             first = self.grabs.next if grabs else 0
@@ -286,11 +288,12 @@ def measure_lua(bench, result):
     other["version"] = version
     result["peers"]["nginx-lua-redis"] = other
     result["ratios"]["nginx-lua-redis"] = round(mine["rate_per_s"] / other["rate_per_s"], 2)
-    result["ratios"]["nginx-lua-redis-cpu"] = round(
-        mine["front_to_disk_us"] / other["cpu_us_per_op"], 2)
+    # As many grabs as each makes of one second of CPU.
+    result["ratios"]["nginx-lua-redis-equal-cpu"] = round(
+        other["cpu_us_per_op"] / max(mine["front_to_disk_us"], 0.01), 2)
     print("closed loop, %d connections: %.2f times the rate of nginx + Lua + Redis, %.2f times its "
-          "CPU per grab" % (sizes.main, result["ratios"]["nginx-lua-redis"],
-                            result["ratios"]["nginx-lua-redis-cpu"]))
+          "grabs per CPU second" % (sizes.main, result["ratios"]["nginx-lua-redis"],
+                                    result["ratios"]["nginx-lua-redis-equal-cpu"]))
 
 
 def measure(bench, result):

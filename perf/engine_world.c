@@ -340,7 +340,7 @@ partition_of(struct hb_world *world, const struct hb_frame *frame)
 	return &world->state.partition[hb_partition_of(frame->target)];
 }
 
-/* As hb_lcore_turn does: the first frames at once, the others while their elders are decided. */
+/* As hb_lcore_turn does: a frame's memory is asked for while its elders are handled. */
 static inline void
 prefetch_head(struct hb_world *world, const struct hb_frame *frames, uint32_t i, uint32_t count)
 {
@@ -384,9 +384,10 @@ deliver_burst(struct hb_world *world, const struct hb_credit *credit, const uint
 	}
 }
 
+/* @param expected the burst before saw it waiting @param behind frames that wait behind it */
 static void
-drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t count,
-	struct hb_world_outcome *outcome)
+drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t count, bool expected,
+	uint64_t behind, struct hb_world_outcome *outcome)
 {
 	static _Alignas(64) uint8_t records[HB_DECISION_BYTES_MAX];
 	static _Alignas(64) uint8_t reply[HB_REPLY_BYTES_MAX];
@@ -395,8 +396,9 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 	uint32_t from[HB_BURST_MAX];
 	uint32_t touched = 0;
 
-	for (uint32_t i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
-		prefetch_head(world, frames, i, count);
+	if (!expected)
+		for (uint32_t i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
+			prefetch_head(world, frames, i, count);
 	for (uint32_t i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
 		prefetch_claims(world, frames, i, count);
 	for (uint32_t i = 0; i < count; i++) {
@@ -418,6 +420,8 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 	}
 	for (; touched != 0; touched &= touched - 1)
 		hb_ring_publish(&world->producer[__builtin_ctz(touched)]);
+	for (uint32_t i = 0; i < HB_PREFETCH_HEAD_AHEAD && i < behind; i++)
+		prefetch_head(world, frames, count + i, count + i + 1);
 	deliver_burst(world, credit, from, count);
 }
 
@@ -434,12 +438,15 @@ hb_world_drive(struct hb_world *world, const struct hb_frame *frames, uint64_t c
 	wall_ns = hb_mono_ns();
 	cpu_ns = hb_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	for (uint64_t at = 0; at < count; at += burst) {
+		uint32_t n = count - at < burst ? (uint32_t)(count - at) : burst;
+
 		if (at >= look) {
 			look_at_clock(world);
 			look = at + HB_WORLD_LOOK_EVERY;
 		}
-		drive_burst(world, frames + at, count - at < burst ? (uint32_t)(count - at) : burst,
-			outcome);
+		/* a ring that gave less than the longest burst has nothing behind it */
+		drive_burst(world, frames + at, n, burst == HB_BURST_MAX && at > 0,
+			burst < HB_BURST_MAX ? 0 : count - at - n, outcome);
 	}
 	outcome->cpu_ns = hb_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
 	outcome->wall_ns = hb_mono_ns() - wall_ns;

@@ -117,6 +117,9 @@ status(struct hb_persist *persist)
 		number(atomic_load(&gauges->segment_count)), "journal_bytes",
 		number(atomic_load(&gauges->directory_bytes)), "storage_level",
 		(int)shown_level(journal));
+	json_object_set_new(answer, "recovering", json_boolean(atomic_load(&persist->recovering)));
+	json_object_set_new(
+		answer, "snapshot_running", json_boolean(atomic_load(&persist->snapshot_running)));
 	json_object_set_new(answer, "announced_seq",
 		number(persist->announcer == NULL ? 0 : hb_announcer_seq(persist->announcer)));
 	json_object_set_new(answer, "frames", number(atomic_load(&gauges->frames)));

@@ -292,8 +292,11 @@ greet_fresh(struct hb_persist *persist, int fd, char error[HB_JOURNAL_ERROR_BYTE
 		.layout_hash = hb_layout_hash(),
 		.node = journal->node,
 	};
-	int rc = recover_state(persist, &state, error);
+	int rc;
 
+	atomic_store(&persist->recovering, true);
+	rc = recover_state(persist, &state, error);
+	atomic_store(&persist->recovering, false);
 	if (rc == 0) {
 		rc = hb_journal_begin_epoch(journal, true);
 		if (rc != 0)

@@ -123,6 +123,7 @@ snapshot_start(struct snapshot_job *job, uint64_t now_ns)
 		job->pid = 0;
 		hb_log(HB_LOG_ERROR, "snapshot_not_started", "error=\"%s\"", strerror(rc));
 	}
+	atomic_store(&persist.snapshot_running, job->pid != 0);
 }
 
 static void
@@ -133,6 +134,7 @@ snapshot_reap(struct snapshot_job *job)
 	if (job->pid == 0 || waitpid(job->pid, &status, WNOHANG) != job->pid)
 		return;
 	job->pid = 0;
+	atomic_store(&persist.snapshot_running, false);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
 		atomic_fetch_add(&persist.snapshots_made, 1);
 	} else {

@@ -46,6 +46,8 @@ struct hb_persist {
 
 	/* for the admin socket */
 	_Atomic bool dataplane_attached;
+	_Atomic bool recovering;       /* a state is being made from snapshot and journal */
+	_Atomic bool snapshot_running; /* the job that makes one */
 	_Atomic uint64_t epoch;
 	_Atomic uint64_t state_epoch;
 	_Atomic uint64_t last_snapshot_seq;

@@ -617,6 +617,40 @@ apply_record(struct hb_state *state, const struct hb_record *record,
 	return 0;
 }
 
+/* A record that is applied soon, in the frame that is read now: all of it was checked. */
+struct ahead {
+	const struct hb_record *record;
+	uint32_t left; /* in the frame, with this one */
+};
+
+static void
+look_ahead(struct ahead *ahead, const struct hb_state *state,
+	void (*prefetch)(const struct hb_state *state, const struct hb_record *record))
+{
+	if (ahead->left == 0)
+		return;
+	prefetch(state, ahead->record);
+	ahead->record = (const void *)((const uint8_t *)ahead->record + ahead->record->length);
+	ahead->left--;
+}
+
+/* Where what the next records change lies in memory, before each is applied: see engine.h. */
+static void
+prefetch(struct ahead *head, struct ahead *claims, const struct hb_state *state,
+	const struct hb_record *record, const struct hb_journal_position *at)
+{
+	if (at->seq == at->frame->first_seq) {
+		*head = (struct ahead){.record = record, .left = at->frame->record_count};
+		*claims = *head;
+		for (int i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
+			look_ahead(head, state, hb_prefetch_record_head);
+		for (int i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
+			look_ahead(claims, state, hb_prefetch_record_claims);
+	}
+	look_ahead(head, state, hb_prefetch_record_head);
+	look_ahead(claims, state, hb_prefetch_record_claims);
+}
+
 static void
 begin_result(struct hb_replay_result *result, const struct hb_snapshot_header *start)
 {
@@ -649,6 +683,7 @@ hb_replay(struct hb_journal_reader *reader, struct hb_state *state,
 {
 	const struct hb_record *record;
 	struct hb_journal_position at;
+	struct ahead head = {0}, claims = {0};
 	int rc;
 
 	begin_result(result, start);
@@ -668,6 +703,7 @@ hb_replay(struct hb_journal_reader *reader, struct hb_state *state,
 			if (rc != 0)
 				return rc;
 		}
+		prefetch(&head, &claims, state, record, &at);
 		rc = apply_record(state, record, &at, result, error);
 		if (rc != 0)
 			return rc;

@@ -97,15 +97,20 @@ hb_decide_mark(
 	hbi_record_end(decision, r, HB_RECORD_MARK, sizeof(*r));
 }
 
+static void
+prefetch_packet(const struct hb_partition *p, uint64_t packet)
+{
+	const uint8_t *at = (const uint8_t *)hbi_packet_slot(p, packet);
+
+	for (uint32_t line = 0; line < sizeof(struct hb_packet); line += HB_CACHE_LINE_BYTES)
+		hb_prefetch(at + line);
+}
+
 void
 hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame)
 {
-	if (hb_id_kind(frame->target) == HB_ID_PACKET) {
-		const uint8_t *packet = (const uint8_t *)hbi_packet_slot(p, frame->target);
-
-		for (uint32_t at = 0; at < sizeof(struct hb_packet); at += HB_CACHE_LINE_BYTES)
-			hb_prefetch(packet + at);
-	}
+	if (hb_id_kind(frame->target) == HB_ID_PACKET)
+		prefetch_packet(p, frame->target);
 	if (frame->token_id != 0)
 		hb_prefetch(&p->windows[hbi_window_home(p, frame->token_id, frame->user)]);
 }
@@ -138,6 +143,37 @@ hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame)
 	if (packet == NULL)
 		return;
 	prefetch_claims(p, packet, frame->user);
+	hbi_account_prefetch(p, packet->sender);
+}
+
+void
+hb_prefetch_record_head(const struct hb_state *state, const struct hb_record *record)
+{
+	const struct hb_record_grab *r = (const void *)record;
+	const struct hb_partition *p = &state->partition[record->ring % HB_PARTITION_COUNT];
+
+	if (record->type != HB_RECORD_GRAB)
+		return;
+	prefetch_packet(p, r->packet);
+	hb_prefetch(&p->windows[hbi_window_home(p, r->token.token_id, r->user)]);
+	hbi_account_prefetch(&state->partition[hb_partition_of(r->user)], r->user);
+}
+
+void
+hb_prefetch_record_claims(const struct hb_state *state, const struct hb_record *record)
+{
+	const struct hb_record_grab *r = (const void *)record;
+	const struct hb_partition *p = &state->partition[record->ring % HB_PARTITION_COUNT];
+	const struct hb_credit credit = {.account = r->user};
+	const struct hb_packet *packet;
+
+	if (record->type != HB_RECORD_GRAB)
+		return;
+	hb_prefetch_credit_chain(&state->partition[hb_partition_of(r->user)], &credit);
+	packet = hbi_packet_find(p, r->packet);
+	if (packet == NULL)
+		return;
+	prefetch_claims(p, packet, r->user);
 	hbi_account_prefetch(p, packet->sender);
 }
 

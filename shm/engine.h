@@ -120,7 +120,7 @@ enum hb_status hb_packet_absent(const struct hb_partition *p, uint64_t packet);
 bool hb_accounts_low(const struct hb_partition *p);
 
 /*
- * How many frames or credits before its use each of the four below is called. Deciding one takes
+ * How many frames or credits before its use each of these is called. Deciding one takes
  * the time of a few lines from memory, so this many are on their way while others are decided. A
  * whole burst at once is worse than none: a processor drops prefetches when too many wait.
  */
@@ -133,6 +133,11 @@ bool hb_accounts_low(const struct hb_partition *p);
 void hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame);
 /** Prefetch what the packet names: reads it. */
 void hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame);
+/** The same two steps before a record is applied again, with the account of its credit. */
+struct hb_state;
+void hb_prefetch_record_head(const struct hb_state *state, const struct hb_record *record);
+void hb_prefetch_record_claims(const struct hb_state *state, const struct hb_record *record);
+
 typedef void hb_prefetch_credit_fn(const struct hb_partition *to, const struct hb_credit *credit);
 /** Prefetch the account of a credit, where it is when nobody was there first. */
 hb_prefetch_credit_fn hb_prefetch_credit;

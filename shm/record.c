@@ -96,35 +96,39 @@ version_of(const struct hb_record *record)
 	return 1;
 }
 
-/* CRC of all but the field itself; the length is a multiple of 8. */
-static uint32_t
-record_crc(const struct hb_record *record)
-{
-	uint32_t four =
-		record->length | (uint32_t)record->type << 16 | (uint32_t)record->version << 24;
-
-	if (record->length > HB_CRC32C_SHORT_BYTES)
-		return hb_crc32c((const uint8_t *)record + sizeof(record->crc),
-			record->length - sizeof(record->crc));
-	return hb_crc32c_words(
-		four, &record->ring, (record->length - offsetof(struct hb_record, ring)) / 8);
-}
-_Static_assert(offsetof(struct hb_record, length) == 4 && offsetof(struct hb_record, type) == 6 &&
-		       offsetof(struct hb_record, version) == 7 &&
-		       offsetof(struct hb_record, ring) == 8,
+#define FOUR_AT	 offsetof(struct hb_record, length)
+#define WORDS_AT offsetof(struct hb_record, ring)
+_Static_assert(FOUR_AT == 4 && offsetof(struct hb_record, type) == 6 &&
+		       offsetof(struct hb_record, version) == 7 && WORDS_AT == 8,
 	"layout of a record's head");
+
+/*
+ * CRC of all but the field itself; the length is a multiple of 8.
+ * @param four length, type and version as they lie in the record
+ */
+static uint32_t
+record_crc(const struct hb_record *record, uint32_t four, uint32_t length)
+{
+	const uint8_t *at = (const uint8_t *)record;
+
+	if (length > HB_CRC32C_SHORT_BYTES)
+		return hb_crc32c(at + FOUR_AT, length - FOUR_AT);
+	return hb_crc32c_words(four, at + WORDS_AT, (length - WORDS_AT) / 8);
+}
 
 void
 hb_record_seal(struct hb_record *record, enum hb_record_type type, uint32_t length)
 {
+	uint32_t four;
+
 	HB_ASSERT(length >= sizeof(*record));
 	HB_ASSERT(length <= HB_RECORD_BYTES_MAX);
 	HB_ASSERT(length % 8 == 0);
 
-	record->length = (uint16_t)length;
 	record->type = (uint8_t)type;
-	record->version = version_of(record);
-	record->crc = record_crc(record);
+	four = length | (uint32_t)type << 16 | (uint32_t)version_of(record) << 24;
+	memcpy((uint8_t *)record + FOUR_AT, &four, sizeof(four));
+	record->crc = record_crc(record, four, length);
 }
 
 /* What a record must look like before its length may be trusted. */
@@ -160,6 +164,7 @@ hb_record_verify(const struct hb_record *record, size_t bytes_left)
 	const char *wrong = record_check_shape(record, bytes_left);
 	const struct record_type *type;
 	uint32_t length = record->length;
+	uint32_t four;
 
 	if (wrong != NULL)
 		return wrong;
@@ -171,7 +176,8 @@ hb_record_verify(const struct hb_record *record, size_t bytes_left)
 	}
 	if (length != type->length_min)
 		return "record length is not its type's";
-	if (record->crc != record_crc(record))
+	memcpy(&four, (const uint8_t *)record + FOUR_AT, sizeof(four));
+	if (record->crc != record_crc(record, four, record->length))
 		return "record checksum does not match";
 	return NULL;
 }

@@ -125,7 +125,8 @@ window_sweep(struct hb_partition *p, uint32_t now_s)
 	for (int n = 0; n < HB_WINDOW_SWEEP_SLOTS; n++) {
 		uint64_t i = p->head->window_sweep & mask;
 
-		if (p->windows[i].token_id != 0 && p->windows[i].expiry_s < now_s)
+		/* One condition: whether a slot is free is known to no branch predictor. */
+		if ((p->windows[i].token_id != 0) & (p->windows[i].expiry_s < now_s))
 			window_delete(p, i); /* another may have moved here: look again */
 		else
 			p->head->window_sweep = (i + 1) & mask;

@@ -277,6 +277,14 @@ a_state_from_the_future_or_long_ago_stops_the_clock_at_start(void **state)
 
 /* --- tokens --- */
 
+static int
+by_value(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
 static void
 token_ids_are_never_repeated_whatever_the_clock_does(void **state)
 {
@@ -284,12 +292,35 @@ token_ids_are_never_repeated_whatever_the_clock_does(void **state)
 
 	(void)state;
 	for (uint64_t i = 0; i < 30000; i++) {
-		uint64_t id = hb_token_id_next(&last, i < 25000 ? 1000 : 990);
+		uint64_t id = hb_token_id_next(&last, i < 25000 ? 1000 : 990, 7);
 
 		assert_true(id > before);
 		assert_true((id & 0x3fff) <= HB_TOKEN_COUNTER_MAX);
 		before = id;
 	}
+}
+
+/* Ledger time stands still over starts while the wall clock is behind the newest record. */
+static void
+token_ids_of_two_starts_in_one_millisecond_differ(void **state)
+{
+	enum {
+		STARTS = 50,
+		COUNT = 500
+	};
+	static uint64_t id[STARTS * COUNT];
+	uint64_t count = 0;
+
+	(void)state;
+	for (uint64_t epoch = 80; epoch < 80 + STARTS; epoch++) {
+		uint64_t last = hb_token_id_first(1000);
+
+		for (uint64_t i = 0; i < COUNT; i++)
+			id[count++] = hb_token_id_next(&last, 1000, epoch);
+	}
+	qsort(id, count, sizeof(id[0]), by_value);
+	for (uint64_t i = 1; i < count; i++)
+		assert_true(id[i] != id[i - 1]);
 }
 
 static void
@@ -429,6 +460,7 @@ main(void)
 		cmocka_unit_test(many_small_steps_are_a_jump_too_but_slow_correction_is_followed),
 		cmocka_unit_test(a_state_from_the_future_or_long_ago_stops_the_clock_at_start),
 		cmocka_unit_test(token_ids_are_never_repeated_whatever_the_clock_does),
+		cmocka_unit_test(token_ids_of_two_starts_in_one_millisecond_differ),
 		cmocka_unit_test(a_full_queue_of_asks_refuses_and_keeps_its_order),
 		cmocka_unit_test(a_token_is_asked_for_with_a_target_that_goes_with_its_operation),
 		cmocka_unit_test(

@@ -171,13 +171,21 @@ class Power:
         self.loss = Loss(self.directory, node.path("journal"))
         self.counts = self.loss.counts
 
+    def variables(self, synced=True):
+        return {"LD_PRELOAD": self.library, "HB_POWER_LOG": self.directory,
+                "HB_POWER_JOURNAL": self.node.path("journal"),
+                "HB_POWER_SYNC": "yes" if synced else "no"}
+
+    def environment(self):
+        """For a Keeper."""
+        words = ["%s=%s" % pair for pair in self.variables().items()]
+        return {"persist": words, "dataplane": words}
+
     def begin(self, synced=True):
         """From now on: persist and dataplane of the running node start again with the library.
         Not synced: a persist whose syncs were taken out."""
         self.kill()
-        os.environ.update({"LD_PRELOAD": self.library, "HB_POWER_LOG": self.directory,
-                           "HB_POWER_JOURNAL": self.node.path("journal"),
-                           "HB_POWER_SYNC": "yes" if synced else "no"})
+        os.environ.update(self.variables(synced))
         code, text = self.node.try_up()
         expect(code == 0, "./hongbao up ended with", code, "\n" + text)
 

@@ -22,16 +22,19 @@
 #include "persist/check.h"
 #include "tests/mysql/proxy.h"
 
-#define FAULTS_DEFAULT	 24
-#define USERS		 120
-#define GRABS		 60   /* of a round */
-#define FIRE_MS		 8000 /* a fault that has not come by then counts as a failure */
-#define APPLIED_MS	 60000
-#define REQUEST_CUT_MAX	 40000 /* bytes */
-#define REPLY_CUT_MAX	 600
-#define RESTART_INTERVAL 15 /* faults between two deaths of the server */
-#define RESTORE_INTERVAL 25 /* and between two older states */
-#define CHECK_INTERVAL	 25
+#define FAULTS_DEFAULT	   24
+#define USERS		   120
+#define GRABS		   60	/* of a round */
+#define FIRE_MS		   8000 /* a fault that has not come by then counts as a failure */
+#define APPLIED_MS	   60000
+#define REQUEST_CUT_MAX	   40000 /* bytes */
+#define REPLY_CUT_MAX	   600
+#define RESTART_INTERVAL   15 /* faults between two deaths of the server */
+#define RESTORE_INTERVAL   25 /* and between two older states */
+#define CHECK_INTERVAL	   25
+#define READ_ONLY_INTERVAL 8 /* faults between two times of a server that takes no writes */
+#define READ_ONLY_MS	   20000
+#define APPLIER		   "applier" /* may write rows and nothing else, as in a node */
 
 static const char *const fault_names[PROXY_FAULT_COUNT] = {"restored_older", "cut_before_commit",
 	"cut_with_commit", "cut_after_commit", "cut_request", "cut_reply", "refused_begin",
@@ -44,6 +47,7 @@ static char server_path[100];
 static uint64_t fault_count = FAULTS_DEFAULT;
 static uint64_t random_state;
 static uint64_t counts[PROXY_FAULT_COUNT];
+static uint64_t read_only_count;
 
 static uint64_t
 below(uint64_t limit)
@@ -74,6 +78,13 @@ begin(void **state)
 	bed_fund(&bed, USERS);
 	bed_applier_start(&bed);
 	assert_int_equal(bed_wait(&bed, committed(), APPLIED_MS).seq, committed());
+	bed_applier_stop(&bed);
+	bed_sql(&bed, "CREATE USER '" APPLIER "'@'localhost'");
+	bed_sql(&bed,
+		"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, "
+		"LOCK TABLES ON `faults`.* TO '" APPLIER "'@'localhost'");
+	snprintf(bed.config.mysql_user, sizeof(bed.config.mysql_user), APPLIER);
+	bed_applier_start(&bed);
 	return 0;
 }
 
@@ -112,6 +123,28 @@ put_copy_back(void)
 		server.data);
 	assert_int_equal(system(command), 0);
 	bed_server_start(&server, NULL);
+}
+
+/* As after a failover to a replica, or by an operator's hand: the server itself refuses. */
+static void
+read_only_server(void)
+{
+	uint64_t until = hb_mono_ns() + UINT64_C(1000000) * READ_ONLY_MS;
+	struct hb_applier_status status;
+	uint64_t before;
+
+	bed_sql(&bed, "SET GLOBAL read_only = ON");
+	before = (uint64_t)bed_number(&bed, "SELECT seq FROM jpos");
+	do {
+		bed_traffic(&bed, USERS, GRABS / 4);
+		status = bed_wait(&bed, committed(), 100);
+		if (hb_mono_ns() > until)
+			fail_msg("nobody is told that the server is read-only: %s", status.error);
+	} while (strstr(status.error, "read-only") == NULL);
+	assert_int_equal(status.state, HB_APPLIER_WAITING);
+	assert_int_equal(bed_number(&bed, "SELECT seq FROM jpos"), before);
+	bed_sql(&bed, "SET GLOBAL read_only = OFF");
+	read_only_count++;
 }
 
 static enum proxy_fault
@@ -210,6 +243,10 @@ no_broken_connection_and_no_lost_transaction_loses_or_doubles_a_row(void **state
 			put_copy_back();
 			counts[PROXY_NOTHING]++;
 		}
+		if (i % READ_ONLY_INTERVAL == READ_ONLY_INTERVAL / 2) {
+			read_only_server();
+			wait_applied("a server that was read-only");
+		}
 		arm(fault);
 		run_into(fault);
 		wait_applied(fault_names[fault]);
@@ -221,6 +258,7 @@ no_broken_connection_and_no_lost_transaction_loses_or_doubles_a_row(void **state
 	}
 	for (uint32_t i = 0; i < PROXY_FAULT_COUNT; i++)
 		printf("%s %" PRIu64 "\n", fault_names[i], counts[i]);
+	printf("read_only_server %" PRIu64 "\n", read_only_count);
 }
 
 int

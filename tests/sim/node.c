@@ -388,6 +388,7 @@ dataplane_start(struct sim_dataplane *dataplane)
 
 	fill_shared(shared);
 	/* every start changes it: order.version may be changed at any restart */
+	node_lines.epoch = dataplane->epoch;
 	shared->live[0].engine.order_version = 1 + (uint32_t)(dataplane->epoch % 2);
 	shared->journal = (void *)(dataplane->journal_segment.base + HB_SEGMENT_GUARD_BYTES);
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)

@@ -136,7 +136,7 @@ look_at_huge_pages(struct hbctl_doctor *doctor)
 	else if (strstr(text, "[never]") != NULL || strstr(text, "[deny]") != NULL)
 		hbctl_doctor_say(doctor, "huge pages", HBCTL_HEALTH_WARN,
 			"echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled before "
-			"the dataplane starts, and at each boot",
+			"the dataplane starts, at each boot: ./hongbao setup does, and the package",
 			"off for shared memory: %s", text);
 	else
 		hbctl_doctor_say(doctor, "huge pages", HBCTL_HEALTH_OK, "",

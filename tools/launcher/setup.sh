@@ -124,6 +124,16 @@ ensure_users() {
     done
 }
 
+# The state is looked at here and there: with pages of 4 KiB most looks miss the processor's table of
+# pages. The kernel gives huge pages to a program that asks once this says so; until the next boot.
+allow_huge_pages() {
+    local file=/sys/kernel/mm/transparent_hugepage/shmem_enabled
+    grep -qs '\[never\]' "$file" || return 0
+    if echo advise 2>/dev/null >"$file"; then
+        note "huge pages for shared memory: never -> advise in $file, until the next boot"
+    fi
+}
+
 setup() {
     local missing
     need_root setup
@@ -135,25 +145,31 @@ setup() {
         install_packages "${missing[@]}" 9>&-
     fi
     ensure_users hongbao-dataplane hongbao-persist hongbao-control hongbao-front hongbao-mysql
+    [ "${HUGE_PAGES:-yes}" = no ] || allow_huge_pages
     exec 9>&-
 }
 
 command_setup() {
     local options=()
     if help_wanted "$@"; then
-        say "usage: ./hongbao setup [--bench] [--fuzz] [--package]"
+        say "usage: ./hongbao setup [--bench] [--fuzz] [--package] [--no-huge-pages]"
         say "Installs the missing packages of tools/packages.txt and creates the system users."
         say "--bench: also the packages that only benchmarks need, as peers to compare with."
         say "--fuzz: also the compiler that ./hongbao fuzz needs."
         say "--package: also those that only ./hongbao package and its test need."
+        say "Where the kernel gives no huge pages for shared memory it is told to give them on request,"
+        say "until the next boot; --no-huge-pages leaves that as it is."
         say "Starts, stops and changes no service of the host."
         return
     fi
-    while [ "${1:-}" = --bench ] || [ "${1:-}" = --fuzz ] || [ "${1:-}" = --package ]; do
-        options+=("$1")
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --bench | --fuzz | --package) options+=("$1") ;;
+        --no-huge-pages) HUGE_PAGES=no ;;
+        *) usage_error "setup takes no arguments but --bench, --fuzz, --package and --no-huge-pages" ;;
+        esac
         shift
     done
-    [ $# -eq 0 ] || usage_error "setup takes no arguments but --bench, --fuzz and --package"
     setup "${options[@]}"
     say "setup: complete"
 }
