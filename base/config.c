@@ -136,6 +136,14 @@ demand_idle(const char *text)
 }
 
 static const char *
+demand_seccomp(const char *text)
+{
+	if (strcmp(text, "enforce") == 0 || strcmp(text, "log") == 0 || strcmp(text, "off") == 0)
+		return NULL;
+	return "\"enforce\", \"log\" or \"off\"";
+}
+
+static const char *
 demand_listen(const char *text)
 {
 	static const char want[] = "ADDRESS:PORT, such as 127.0.0.1:8080 or [::1]:8080";
@@ -196,6 +204,8 @@ demand_text(const char *key, const char *text)
 		return demand_user(text);
 	if (strcmp(key, "dataplane.idle") == 0)
 		return demand_idle(text);
+	if (strcmp(key, "security.seccomp") == 0)
+		return demand_seccomp(text);
 	if (strcmp(key, "front.listen") == 0)
 		return demand_listen(text);
 	if (strcmp(key, "front.listen_frames") == 0 && text[0] != '\0')

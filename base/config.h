@@ -146,6 +146,9 @@
 	INT(notices_tokens, "notices.tokens", 0, 0, 1,                                             \
 		"1: money tokens go to the event streams of the users who asked; 0: to the "       \
 		"business system, which asks for them")                                            \
+	TEXT(security_seccomp, "security.seccomp", "enforce",                                      \
+		"calls of the kernel outside a process's list: enforce: end it; log: the "         \
+		"kernel's log says so; off")                                                       \
 	INT(log_debug, "log.debug", 0, 0, 1, "log debug events too")
 
 /*

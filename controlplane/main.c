@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/paths.h"
+#include "base/sandbox.h"
 #include "controlplane/alarms.h"
 #include "controlplane/control.h"
 #include "controlplane/token_push.h"
@@ -226,7 +227,8 @@ main(int argc, char **argv)
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread, so that all inherit it */
-	if (start(error) != 0) {
+	if (hb_sandbox_enter(HB_SANDBOX_CONTROL, config.security_seccomp, error) != 0 ||
+		start(error) != 0) {
 		exit_code = fail(error);
 	} else {
 		hb_log(HB_LOG_INFO, "ready", "version=%s node=%d", HB_VERSION,

@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/paths.h"
 #include "base/realtime.h"
+#include "base/sandbox.h"
 #include "dataplane/dataplane.h"
 #include "dataplane/env.h"
 #include "dataplane/key_file.h"
@@ -110,6 +111,11 @@ main(int argc, char **argv)
 	}
 	if (hb_privileges_none(setup.port_count > 0, error) != 0) {
 		hb_log(HB_LOG_ERROR, "privileged", "error=\"%s\"", error);
+		return EXIT_CONFIGURATION;
+	}
+	if (hb_sandbox_enter(setup.port_count > 0 ? HB_SANDBOX_PORTS : HB_SANDBOX_DATAPLANE,
+		    config.security_seccomp, error) != 0) {
+		hb_log(HB_LOG_ERROR, "no_sandbox", "error=\"%s\"", error);
 		return EXIT_CONFIGURATION;
 	}
 	hb_log(HB_LOG_INFO, "started", "pid=%d version=%s lcores=%ld idle=%s", (int)getpid(),

@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/realtime.h"
+#include "base/sandbox.h"
 #include "persist/persist.h"
 #include "persist/snapshot.h"
 
@@ -116,7 +117,7 @@ snapshot_start(struct snapshot_job *job, uint64_t now_ns)
 	posix_spawnattr_init(&attributes);
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
-	rc = posix_spawn(&job->pid, "/proc/self/exe", NULL, &attributes, job->arguments, environ);
+	rc = posix_spawn(&job->pid, hb_sandbox_self, NULL, &attributes, job->arguments, environ);
 	posix_spawnattr_destroy(&attributes);
 	if (rc != 0) {
 		job->pid = 0;
@@ -443,11 +444,16 @@ main(int argc, char **argv)
 {
 	struct snapshot_job job = {.pid = 0};
 	int first, signal_fd, rc;
+	char error[256];
 
 	first = hb_config_from_arguments(&persist.config, argc, argv,
 		"Keeps the journal, recovers, makes snapshots, and fills MySQL.\n"
 		"hongbao-persist snapshot [options] makes one snapshot and exits.");
 	hb_log_open("persist", (int)persist.config.log_debug);
+	if (hb_sandbox_enter(HB_SANDBOX_PERSIST, persist.config.security_seccomp, error) != 0) {
+		hb_log(HB_LOG_ERROR, "no_sandbox", "error=\"%s\"", error);
+		return EXIT_BAD_CONFIG;
+	}
 	if (first < argc && strcmp(argv[first], "snapshot") == 0 && first + 1 == argc)
 		return snapshot_main(&persist.config);
 	if (first < argc) {

@@ -10,9 +10,13 @@
 #include <ftw.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/paths.h"
+#include "base/unix_socket.h"
 
 struct bed {
 	struct harness h;
@@ -149,6 +153,32 @@ a_node_as_it_should_be_is_found_well(void **state)
 	expect(&bed, "folders", "ok", "");
 	expect(&bed, "keys", "ok", "");
 	expect(&bed, "ports", "ok", "none configured");
+	expect(&bed, "seccomp", "ok", "");
+	remove_node(&bed);
+}
+
+static void
+a_filter_that_is_off_warns_and_a_process_without_one_fails(void **state)
+{
+	struct bed bed;
+	char *socket_path;
+	int listener;
+
+	(void)state;
+	make_node(&bed, "/tmp");
+	snprintf(bed.h.hbctl.config.security_seccomp, HB_CONFIG_TEXT_MAX, "log");
+	examine(&bed);
+	expect(&bed, "seccomp", "warn", "\"log\"");
+	remove_node(&bed);
+
+	/* this test, which never entered one, in control's place */
+	make_node(&bed, "/tmp");
+	socket_path = in_node(&bed, "/" HB_PATH_CONTROL_SOCKET);
+	listener = hb_unix_listen(socket_path, SOCK_STREAM, 0600, 1);
+	assert_true(listener >= 0);
+	examine(&bed);
+	expect(&bed, "seccomp", "fail", "control");
+	close(listener);
 	remove_node(&bed);
 }
 
@@ -390,6 +420,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_node_as_it_should_be_is_found_well),
+		cmocka_unit_test(a_filter_that_is_off_warns_and_a_process_without_one_fails),
 		cmocka_unit_test(a_key_that_others_may_read_fails),
 		cmocka_unit_test(a_key_that_is_missing_or_empty_fails),
 		cmocka_unit_test(a_missing_journal_fails_and_is_not_made),

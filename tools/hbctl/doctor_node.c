@@ -11,10 +11,12 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/unix_socket.h"
 #include "persist/db.h"
 #include "tools/hbctl/doctor.h"
 
@@ -233,6 +235,76 @@ look_at_options(struct hbctl_doctor *doctor)
 			doctor, "options", HBCTL_HEALTH_OK, "", "%s", doctor->hbctl->config_path);
 }
 
+/* ---- what the processes may ask of the kernel ---- */
+
+/* Who listens on a socket of the node. @return 0 when nobody does */
+static pid_t
+listener_of(struct hbctl *hbctl, const char *relative, int type)
+{
+	struct ucred peer = {.pid = 0};
+	socklen_t length = sizeof(peer);
+	char path[HB_PATH_MAX];
+	int fd;
+
+	hb_path(path, hbctl->config.node_directory, relative);
+	fd = hb_unix_connect(path, type);
+	if (fd < 0)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) != 0)
+		peer.pid = 0;
+	close(fd);
+	return peer.pid;
+}
+
+/* @return false when a thread of it has no filter; an ended one counts as good */
+static bool
+is_filtered(pid_t pid)
+{
+	char path[64], text[4096];
+	const char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (!hbctl_doctor_read(path, text, sizeof(text)))
+		return true;
+	at = strstr(text, "\nSeccomp:");
+	return at != NULL && strtol(at + strlen("\nSeccomp:"), NULL, 10) == 2;
+}
+
+static void
+look_at_seccomp(struct hbctl_doctor *doctor)
+{
+	static const struct {
+		const char *name;
+		const char *socket;
+		int type;
+	} process[] = {{"persist", HB_PATH_PERSIST_ADMIN_SOCKET, SOCK_STREAM},
+		{"dataplane", HB_PATH_DATAPLANE_SOCKET, SOCK_SEQPACKET},
+		{"control", HB_PATH_CONTROL_SOCKET, SOCK_STREAM}};
+	const char *mode = doctor->hbctl->config.security_seccomp;
+
+	if (strcmp(mode, "enforce") != 0) {
+		hbctl_doctor_say(doctor, "seccomp", HBCTL_HEALTH_WARN,
+			"set security.seccomp = \"enforce\" and restart",
+			"security.seccomp is \"%s\": nothing ends a process that does what it "
+			"never "
+			"does",
+			mode);
+		return;
+	}
+	for (size_t i = 0; i < sizeof(process) / sizeof(process[0]); i++) {
+		pid_t pid = listener_of(doctor->hbctl, process[i].socket, process[i].type);
+
+		if (pid == 0 || is_filtered(pid))
+			continue;
+		hbctl_doctor_say(doctor, "seccomp", HBCTL_HEALTH_FAIL,
+			"restart it; it runs with an older option or as an older program",
+			"%s (pid %d) has no filter", process[i].name, (int)pid);
+		return;
+	}
+	hbctl_doctor_say(doctor, "seccomp", HBCTL_HEALTH_OK, "",
+		"each process may ask the kernel for what it needs and no more");
+}
+
 /* ---- MySQL ---- */
 
 static json_t *
@@ -381,6 +453,7 @@ hbctl_doctor_node(struct hbctl_doctor *doctor)
 	look_at_folders(doctor);
 	look_at_keys(doctor);
 	look_at_alarms(doctor);
+	look_at_seccomp(doctor);
 	look_at_mysql(doctor);
 	look_at_nginx(doctor);
 }
