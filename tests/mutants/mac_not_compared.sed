@@ -2,4 +2,4 @@
 # A forged money token passes.
 # source: shm/decide_token.c
 # caught by: unit:engine packets
-s/if (mac != frame->token_mac)/if (mac == 0)/
+s/frame->token_expiry_s, frame->operation) == frame->token_mac)/frame->token_expiry_s, frame->operation) != 0)/
