@@ -54,6 +54,9 @@ struct rings {
 	uint64_t sent, done, failed;
 	int64_t amount_fen;
 	struct hb_histogram latency;
+	uint64_t refused,
+		dropped; /* of a flood: busy, and not even sent because the ring is full */
+	struct hb_histogram refusal;
 	void (*prepared)(struct rings *r, const struct hb_reply *reply);
 };
 
@@ -321,6 +324,74 @@ run_open(struct rings *r, double rate_per_s, uint64_t count)
 }
 
 static void
+count_flood(void *context, const struct hb_reply *reply)
+{
+	struct rings *r = context;
+	uint64_t ns = r->now_ns > reply->correlation ? r->now_ns - reply->correlation : 0;
+
+	r->done++;
+	if (reply->status == HB_STATUS_BUSY) {
+		r->refused++;
+		hb_histogram_add(&r->refusal, ns);
+		return;
+	}
+	if (reply->status != HB_STATUS_OK)
+		r->failed++;
+	r->amount_fen += reply->amount_fen;
+	hb_histogram_add(&r->latency, ns);
+}
+
+/* Offer a rate whatever comes back; nobody asks again. Times count from the moment of sending. */
+static int
+run_flood(struct rings *r, double rate_per_s, uint64_t count)
+{
+	uint64_t heard_ns = hb_mono_ns();
+	double due_ns = (double)heard_ns;
+
+	while (r->sent + r->dropped < count || r->done < r->sent) {
+		int n;
+
+		for (r->now_ns = hb_mono_ns();
+			r->sent + r->dropped < count && (double)r->now_ns >= due_ns;) {
+			double u = (double)((random_next(r) >> 11) + 1) * 0x1p-53;
+
+			if (!send_one(r, r->now_ns))
+				r->dropped++;
+			due_ns -= log(u) * 1e9 / rate_per_s;
+		}
+		hb_client_flush(r->client);
+		r->now_ns = hb_mono_ns();
+		n = hb_client_poll(r->client, count_flood, r, POLL_MAX);
+		if (n < 0)
+			return fail(r, n, "waiting for replies");
+		if (n > 0)
+			heard_ns = r->now_ns;
+		else if (r->now_ns > heard_ns + STALL_MS * UINT64_C(1000000))
+			return fail(r, -ETIMEDOUT, "waiting for replies");
+	}
+	return 0;
+}
+
+static void
+print_flood(const struct rings *r, const char *load, uint64_t ns)
+{
+	printf("{\"mode\":\"flood\",\"load\":%s,\"offered\":%" PRIu64 ",\"done\":%" PRIu64
+	       ",\"refused\":%" PRIu64 ",\"dropped\":%" PRIu64 ",\"failed\":%" PRIu64
+	       ",\"amount_fen\":%" PRId64
+	       ",\"rate_per_s\":%.1f,\"p50_us\":%.2f,\"p99_us\":%.2f,\"max_us\":%.2f"
+	       ",\"refusal_p50_us\":%.2f,\"refusal_p99_us\":%.2f,\"refusal_max_us\":%.2f}\n",
+		load, r->sent + r->dropped, r->done - r->refused, r->refused, r->dropped, r->failed,
+		r->amount_fen, (double)(r->done - r->refused) * 1e9 / (double)(ns + 1),
+		(double)hb_histogram_percentile(&r->latency, 500000) / 1e3,
+		(double)hb_histogram_percentile(&r->latency, 990000) / 1e3,
+		(double)r->latency.max / 1e3,
+		(double)hb_histogram_percentile(&r->refusal, 500000) / 1e3,
+		(double)hb_histogram_percentile(&r->refusal, 990000) / 1e3,
+		(double)r->refusal.max / 1e3);
+	fflush(stdout);
+}
+
+static void
 print_run(const struct rings *r, const char *mode, const char *load, uint64_t ns)
 {
 	static const struct {
@@ -348,17 +419,22 @@ run(struct rings *r, const char *mode, const char *load, uint64_t count)
 
 	if (r->kind[0] == 'd' ? count > r->options.grabs - r->used : r->used == 0)
 		return fail(r, -ERANGE, "so many grabs were not prepared");
-	r->sent = r->done = r->failed = 0;
+	r->sent = r->done = r->failed = r->refused = r->dropped = 0;
 	r->amount_fen = 0;
 	hb_histogram_reset(&r->latency);
+	hb_histogram_reset(&r->refusal);
 	if (!(amount >= 1))
 		return fail(r, -EINVAL, load);
 	begin_ns = hb_mono_ns();
 	if (mode[0] == 'c')
 		result = run_closed(r, (uint64_t)amount, count);
+	else if (mode[0] == 'f')
+		result = run_flood(r, amount, count);
 	else
 		result = run_open(r, amount, count);
-	if (result == 0)
+	if (result == 0 && mode[0] == 'f')
+		print_flood(r, load, hb_mono_ns() - begin_ns);
+	else if (result == 0)
 		print_run(r, mode, load, hb_mono_ns() - begin_ns);
 	return result;
 }
@@ -438,6 +514,8 @@ hb_rings_bench(const struct hb_rings_options *options, char error[160])
 		rings.kind = kind;
 		if (whole && strcmp(mode, "tell") == 0)
 			result = tell(&rings, load, count);
+		else if (whole && strcmp(mode, "flood") == 0 && strcmp(kind, "durable") == 0)
+			result = run(&rings, mode, load, count);
 		else if (whole && (strcmp(mode, "closed") == 0 || strcmp(mode, "open") == 0) &&
 			 (strcmp(kind, "durable") == 0 || strcmp(kind, "already") == 0))
 			result = run(&rings, mode, load, count);

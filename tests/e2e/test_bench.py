@@ -32,6 +32,15 @@ def benchmark_http_runs_in_small():
 
 
 @test
+def benchmark_overload_tells_what_is_done_and_what_is_refused():
+    metrics = smoke("overload")["metrics"]
+    for factor in ("x2", "x5", "x10"):
+        expect(metrics[factor]["done"] > 0, "nothing was done at", factor)
+        expect(metrics[factor]["done"] + metrics[factor]["refused"] + metrics[factor]["dropped"] ==
+               metrics[factor]["offered"], "answers are missing at", factor, metrics[factor])
+
+
+@test
 def benchmark_drain_writes_the_rows_of_its_bare_client():
     found = smoke("drain")
     for servers in ("bare-client-1", "bare-client-2"):

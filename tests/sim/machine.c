@@ -421,5 +421,6 @@ __wrap_hb_log(enum hb_log_level level, const char *event, const char *format, ..
 	va_end(arguments);
 	if (level >= HB_LOG_ERROR)
 		snprintf(machine.last_event, sizeof(machine.last_event), "%s %.90s", event, text);
+	machine.snapshots_damaged += strcmp(event, "snapshot_damaged") == 0;
 	sim_note("log: %s %s", event, text);
 }

@@ -66,6 +66,7 @@ struct sim_machine {
 	jmp_buf halt;	   /* the machine stops at a chosen point of the disk */
 	char why[512];
 	char last_event[128];		  /* newest error that the product logged */
+	uint32_t snapshots_damaged;	  /* that the product found, since the last recovery */
 	bool abort_expected;		  /* the disk failed under it: ending is right */
 	bool power_lost;		  /* the death under way is the machine's */
 	uint64_t faults[SIM_FAULT_COUNT]; /* of this seed */

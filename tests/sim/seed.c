@@ -84,6 +84,7 @@ repair_rot(void)
 {
 	seed.numbers.detected++;
 	seed.rot_planted = false;
+	machine.snapshots_damaged = 0;
 	sim_disk_repair_rot();
 }
 
@@ -155,6 +156,11 @@ static void
 check_recovered(const struct hb_state *state)
 {
 	seed.numbers.recoveries++;
+	/* an older one helps, once: what has its name must be whole */
+	if (machine.snapshots_damaged > 0 && !seed.rot_planted && !reads_were_bad())
+		sim_violation(
+			"a snapshot was damaged and nothing was planted: %s", machine.last_event);
+	machine.snapshots_damaged = 0;
 	sim_check_recovered(state);
 }
 
