@@ -32,6 +32,7 @@
 #define CALL_MS	       5000
 #define STALL_MS       10000
 #define SPIN_NS	       20000
+#define SPIN_LOOKS     16 /* at the rings, between looks at the clock */
 #define POLL_MAX       256
 #define FIRST_SENDER   UINT64_C(2000000000000)
 #define FIRST_GRABBER  UINT64_C(3000000000000)
@@ -50,7 +51,8 @@ struct rings {
 	char *error;
 	/* of the run under way */
 	const char *kind;
-	uint64_t now_ns;
+	uint32_t issued_s;
+	uint64_t now_ns; /* when the batch of replies at hand came; 0: not looked yet */
 	uint64_t sent, done, failed;
 	int64_t amount_fen;
 	struct hb_histogram latency;
@@ -106,14 +108,17 @@ static int
 take(struct rings *r, hb_client_reply_fn *fn, int timeout_ms)
 {
 	uint64_t begin_ns = hb_mono_ns();
-	int n;
 
 	do {
-		r->now_ns = hb_mono_ns();
-		n = hb_client_poll(r->client, fn, r, POLL_MAX);
-		if (n != 0)
-			return n < 0 ? n : 0;
-	} while (r->now_ns - begin_ns < SPIN_NS);
+		for (int i = 0; i < SPIN_LOOKS; i++) {
+			int n;
+
+			r->now_ns = 0;
+			n = hb_client_poll(r->client, fn, r, POLL_MAX);
+			if (n != 0)
+				return n < 0 ? n : 0;
+		}
+	} while (hb_mono_ns() - begin_ns < SPIN_NS);
 	return wait_for_reply(r, timeout_ms);
 }
 
@@ -253,6 +258,8 @@ count_answer(void *context, const struct hb_reply *reply)
 	struct rings *r = context;
 	bool already = (reply->flags & HB_REPLY_ALREADY) != 0;
 
+	if (r->now_ns == 0) /* the first of a batch says when it came */
+		r->now_ns = hb_mono_ns();
 	r->done++;
 	if (reply->status != HB_STATUS_OK || already != (r->kind[0] == 'a'))
 		r->failed++;
@@ -269,7 +276,7 @@ send_one(struct rings *r, uint64_t from_ns)
 		r->kind[0] == 'a' ? &r->grabs[random_next(r) % r->used] : &r->grabs[r->used];
 
 	frame->correlation = from_ns;
-	frame->issued_s = (uint32_t)(hb_wall_ns() / 1000000000);
+	frame->issued_s = r->issued_s;
 	if (hb_client_send(r->client, frame) != 0)
 		return false;
 	r->sent++;
@@ -300,9 +307,10 @@ run_open(struct rings *r, double rate_per_s, uint64_t count)
 	double due_ns = (double)hb_mono_ns();
 
 	while (r->done < count) {
+		uint64_t now_ns = hb_mono_ns();
 		int n;
 
-		for (r->now_ns = hb_mono_ns(); r->sent < count && (double)r->now_ns >= due_ns;) {
+		while (r->sent < count && (double)now_ns >= due_ns) {
 			double u = (double)((random_next(r) >> 11) + 1) * 0x1p-53;
 
 			if (!send_one(r, (uint64_t)due_ns))
@@ -310,11 +318,11 @@ run_open(struct rings *r, double rate_per_s, uint64_t count)
 			due_ns -= log(u) * 1e9 / rate_per_s;
 		}
 		hb_client_flush(r->client);
-		r->now_ns = hb_mono_ns();
+		r->now_ns = 0;
 		n = hb_client_poll(r->client, count_answer, r, POLL_MAX);
 		if (n < 0)
 			return fail(r, n, "waiting for replies");
-		if (n == 0 && (double)r->now_ns > due_ns + STALL_MS * 1e6)
+		if (n == 0 && (double)now_ns > due_ns + STALL_MS * 1e6)
 			return fail(r, -ETIMEDOUT, "waiting for replies");
 	}
 	return 0;
@@ -353,6 +361,7 @@ run(struct rings *r, const char *mode, const char *load, uint64_t count)
 	hb_histogram_reset(&r->latency);
 	if (!(amount >= 1))
 		return fail(r, -EINVAL, load);
+	r->issued_s = (uint32_t)(hb_wall_ns() / 1000000000);
 	begin_ns = hb_mono_ns();
 	if (mode[0] == 'c')
 		result = run_closed(r, (uint64_t)amount, count);
