@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -402,7 +403,7 @@ idle(struct hb_lcore *lcore, uint64_t *idle_since_ns)
 	}
 	if (*idle_since_ns == 0)
 		*idle_since_ns = lcore->mono_ns;
-	if (lcore->shared->busy_idle || lcore->mono_ns - *idle_since_ns < HB_IDLE_SPIN_NS) {
+	if (lcore->shared->busy_idle || lcore->mono_ns - *idle_since_ns < lcore->spin_ns) {
 		hb_env_pause();
 		return;
 	}
@@ -414,15 +415,38 @@ idle(struct hb_lcore *lcore, uint64_t *idle_since_ns)
 	}
 	tell(lcore);
 	hb_lcore_sleep(lcore);
+	lcore->awake_ns = hb_mono_ns();
+	/* Work that comes a few microseconds apart is not worth a sleep, which costs as much. */
+	if (lcore->awake_ns - lcore->mono_ns >= HB_IDLE_SPIN_NS_MAX)
+		lcore->spin_ns = HB_IDLE_SPIN_NS;
+	else if (lcore->spin_ns < HB_IDLE_SPIN_NS_MAX)
+		lcore->spin_ns *= 2;
+}
+
+/*
+ * Threads of the kernel on this CPU are ordinary: those that complete a write to disk among them. A
+ * real-time lcore that always finds work would keep them waiting until the kernel takes the CPU
+ * away, for most of a second.
+ */
+static void
+give_way(struct hb_lcore *lcore)
+{
+	const struct timespec pause = {.tv_nsec = HB_GIVE_WAY_NS};
+	uint64_t awake_ns = lcore->mono_ns - lcore->awake_ns;
+
+	if (awake_ns < (anything_parked(lcore) ? HB_GIVE_WAY_PARKED_NS : HB_GIVE_WAY_EVERY_NS))
+		return;
+	nanosleep(&pause, NULL);
+	lcore->awake_ns = hb_mono_ns();
 }
 
 int
 hb_lcore_run(void *argument)
 {
 	struct hb_lcore *lcore = argument;
+	bool realtime = hb_realtime_stay("lcore", lcore->shared->realtime);
 	uint64_t idle_since_ns = 0;
 
-	hb_realtime_stay("lcore", lcore->shared->realtime);
 	do {
 		bool any = hb_lcore_turn(lcore);
 
@@ -430,6 +454,8 @@ hb_lcore_run(void *argument)
 		if (any) {
 			idle_since_ns = 0;
 			measure(lcore);
+			if (realtime)
+				give_way(lcore);
 		} else {
 			hb_count(lcore, HB_COUNTER_TURNS_IDLE, 1);
 			idle(lcore, &idle_since_ns);
