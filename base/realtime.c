@@ -23,7 +23,7 @@ hb_realtime_leave(void)
 	HB_ASSERT(sched_setscheduler(0, SCHED_OTHER, &ordinary) == 0);
 }
 
-void
+bool
 hb_realtime_stay(const char *thread, bool wanted)
 {
 	struct sched_param now = {.sched_priority = 0};
@@ -33,4 +33,5 @@ hb_realtime_stay(const char *thread, bool wanted)
 	(void)sched_getparam(0, &now);
 	hb_log(HB_LOG_INFO, "thread_started", "thread=%s realtime_priority=%d", thread,
 		now.sched_priority);
+	return now.sched_priority != 0;
 }

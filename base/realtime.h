@@ -25,7 +25,9 @@ void hb_realtime_leave(void);
  * The calling thread is one of those that are meant: stay, or leave when it is not wanted.
  * @param thread its name, for the log line that says what it is
  * @param wanted node.realtime, and whatever else must be
+ * @return true when the thread is real-time: it must not run without end, as threads of the kernel
+ * that a write to disk needs are ordinary ones
  */
-void hb_realtime_stay(const char *thread, bool wanted);
+bool hb_realtime_stay(const char *thread, bool wanted);
 
 #endif

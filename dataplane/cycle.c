@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -41,16 +42,41 @@ degrade_level(struct hb_lcore *lcore)
 	return atomic_load_explicit(&node->degrade_level, memory_order_relaxed);
 }
 
+/*
+ * What others read of us. Not in every turn: the line also has the flag that clients look at after
+ * each request, and they would fetch it anew each time.
+ */
+static void
+tell(struct hb_lcore *lcore)
+{
+	struct hb_lcore_line *line = &lcore->shared->node->lcore[lcore->number];
+
+	lcore->heartbeat_ns = lcore->mono_ns;
+	atomic_store_explicit(&line->heartbeat_ns, lcore->mono_ns, memory_order_relaxed);
+	if (lcore->busy_ns == 0)
+		return;
+	atomic_store_explicit(&line->busy_ns,
+		atomic_load_explicit(&line->busy_ns, memory_order_relaxed) + lcore->busy_ns,
+		memory_order_relaxed);
+	lcore->busy_ns = 0;
+}
+
 static void
 look_at_clocks(struct hb_lcore *lcore)
 {
 	struct hb_shared *shared = lcore->shared;
-	uint64_t wall_ns = hb_wall_ns();
+	uint64_t wall_ns;
 
 	if (atomic_load_explicit(&shared->live_generation, memory_order_relaxed) !=
 		atomic_load_explicit(&lcore->live_seen, memory_order_relaxed))
 		hb_lcore_live_update(lcore);
 	lcore->mono_ns = hb_mono_ns();
+	if (lcore->mono_ns - lcore->heartbeat_ns >= HB_HEARTBEAT_NS)
+		tell(lcore);
+	if (lcore->mono_ns - lcore->clock_ns < HB_CLOCK_LOOK_NS)
+		return;
+	lcore->clock_ns = lcore->mono_ns;
+	wall_ns = hb_wall_ns();
 	lcore->wall_s = wall_ns / 1000000000;
 	if (hb_ledger_clock_look(&lcore->clock, wall_ns, hb_boot_ns()) == HB_CLOCK_JUMPED) {
 		atomic_store_explicit(&shared->node->clock_stopped, 1, memory_order_relaxed);
@@ -71,8 +97,6 @@ look_at_clocks(struct hb_lcore *lcore)
 		atomic_store_explicit(&shared->node->clock_stopped, lcore->input.clock_stopped,
 			memory_order_relaxed);
 	}
-	atomic_store_explicit(&shared->node->lcore[lcore->number].heartbeat_ns, lcore->mono_ns,
-		memory_order_relaxed);
 }
 
 /*
@@ -98,9 +122,12 @@ stalled(struct hb_lcore *lcore, uint32_t slot)
 static uint32_t
 frames_with_room(struct hb_lcore_client *client)
 {
-	uint64_t room = hb_ring_room(&client->reply);
+	uint64_t room = hb_ring_room_seen(&client->reply);
 	uint64_t frames;
 
+	/* The client's line is fetched only when what it showed last is not enough for a burst. */
+	if (room < client->reply_reserved + HB_BURST_MAX * HB_REPLY_BYTES_MAX)
+		room = hb_ring_room(&client->reply);
 	if (room <= client->reply_reserved)
 		return 0;
 	frames = (room - client->reply_reserved) / HB_REPLY_BYTES_MAX;
@@ -211,17 +238,10 @@ static void
 publish_records(struct hb_lcore *lcore)
 {
 	struct hb_shared *shared = lcore->shared;
-	bool any = false;
+	bool any = lcore->unpublished != 0;
 
-	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++) {
-		struct hb_owned *owned = lcore->owned[p];
-
-		if (owned == NULL || !owned->unpublished)
-			continue;
-		owned->unpublished = false;
-		hb_ring_publish(&owned->journal);
-		any = true;
-	}
+	for (; lcore->unpublished != 0; lcore->unpublished &= lcore->unpublished - 1)
+		hb_ring_publish(&lcore->owned[__builtin_ctz(lcore->unpublished)]->journal);
 	if (any && atomic_load_explicit(&shared->journal->persist_sleeping, memory_order_seq_cst))
 		eventfd_write(shared->persist_wake, 1);
 }
@@ -269,10 +289,15 @@ release_all(struct hb_lcore *lcore)
 {
 	bool any = false;
 
-	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
-		if (lcore->owned[p] != NULL)
-			any |= hb_replies_release(lcore, lcore->owned[p]);
+	for (uint32_t parked = lcore->parked; parked != 0; parked &= parked - 1)
+		any |= hb_replies_release(lcore, lcore->owned[__builtin_ctz(parked)]);
 	return any;
+}
+
+static bool
+housekeeping_is_due(const struct hb_lcore *lcore)
+{
+	return !lcore->stopping && lcore->mono_ns - lcore->housekeeping_ns >= HB_HOUSEKEEPING_NS;
 }
 
 static bool
@@ -280,6 +305,7 @@ partitions_turn(struct hb_lcore *lcore)
 {
 	bool any = false;
 
+	lcore->housekeeping_ns = lcore->mono_ns;
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++) {
 		struct hb_owned *owned = lcore->owned[p];
 
@@ -306,11 +332,13 @@ hb_lcore_turn(struct hb_lcore *lcore)
 	/* Backwards: a client that is hung up on leaves the list. */
 	for (uint32_t i = lcore->stopping ? 0 : lcore->active_count; i-- > 0;)
 		any |= take_burst(lcore, lcore->active[i]);
-	if (!lcore->stopping)
-		any |= partitions_turn(lcore);
-	publish_records(lcore);
+	/* What rests on committed records leaves at once, before the housekeeping. */
 	any |= release_all(lcore);
 	hb_replies_publish(lcore);
+	if (housekeeping_is_due(lcore) && partitions_turn(lcore)) {
+		any = true;
+		publish_records(lcore);
+	}
 	hb_credits_wake(lcore);
 	return any;
 }
@@ -318,10 +346,7 @@ hb_lcore_turn(struct hb_lcore *lcore)
 static bool
 anything_parked(const struct hb_lcore *lcore)
 {
-	for (uint32_t p = 0; p < HB_PARTITION_COUNT; p++)
-		if (lcore->owned[p] != NULL && lcore->owned[p]->parking.count != 0)
-			return true;
-	return false;
+	return lcore->parked != 0;
 }
 
 /* The second look of the sleep protocol. @return true when there is work after all */
@@ -398,11 +423,9 @@ measure(struct hb_lcore *lcore)
 {
 	struct hb_node *node = lcore->shared->node;
 	_Atomic uint64_t *longest = &node->value[lcore->number][HB_COUNTER_TURN_NS_MAX];
-	_Atomic uint64_t *busy = &node->lcore[lcore->number].busy_ns;
 	uint64_t ns = hb_mono_ns() - lcore->mono_ns;
 
-	atomic_store_explicit(
-		busy, atomic_load_explicit(busy, memory_order_relaxed) + ns, memory_order_relaxed);
+	lcore->busy_ns += ns;
 	if (ns > atomic_load_explicit(longest, memory_order_relaxed))
 		atomic_store_explicit(longest, ns, memory_order_relaxed);
 }
@@ -426,20 +449,50 @@ idle(struct hb_lcore *lcore, uint64_t *idle_since_ns)
 	}
 	if (*idle_since_ns == 0)
 		*idle_since_ns = lcore->mono_ns;
-	if (lcore->shared->busy_idle || lcore->mono_ns - *idle_since_ns < HB_IDLE_SPIN_NS) {
+	if (lcore->shared->busy_idle || lcore->mono_ns - *idle_since_ns < lcore->spin_ns) {
 		hb_env_pause();
 		return;
 	}
+	/* The turn before a sleep must have found nothing in the partitions either. */
+	if (lcore->housekeeping_ns != lcore->mono_ns && !lcore->stopping) {
+		lcore->housekeeping_ns = 0;
+		lcore->clock_ns = 0;
+		return;
+	}
+	tell(lcore);
 	hb_lcore_sleep(lcore);
+	lcore->awake_ns = hb_mono_ns();
+	/* Work that comes a few microseconds apart is not worth a sleep, which costs as much. */
+	if (lcore->awake_ns - lcore->mono_ns >= HB_IDLE_SPIN_NS_MAX)
+		lcore->spin_ns = HB_IDLE_SPIN_NS;
+	else if (lcore->spin_ns < HB_IDLE_SPIN_NS_MAX)
+		lcore->spin_ns *= 2;
+}
+
+/*
+ * Threads of the kernel on this CPU are ordinary: those that complete a write to disk among them. A
+ * real-time lcore that always finds work would keep them waiting until the kernel takes the CPU
+ * away, for most of a second.
+ */
+static void
+give_way(struct hb_lcore *lcore)
+{
+	const struct timespec pause = {.tv_nsec = HB_GIVE_WAY_NS};
+	uint64_t awake_ns = lcore->mono_ns - lcore->awake_ns;
+
+	if (awake_ns < (anything_parked(lcore) ? HB_GIVE_WAY_PARKED_NS : HB_GIVE_WAY_EVERY_NS))
+		return;
+	nanosleep(&pause, NULL);
+	lcore->awake_ns = hb_mono_ns();
 }
 
 int
 hb_lcore_run(void *argument)
 {
 	struct hb_lcore *lcore = argument;
+	bool realtime = hb_realtime_stay("lcore", lcore->shared->realtime);
 	uint64_t idle_since_ns = 0;
 
-	hb_realtime_stay("lcore", lcore->shared->realtime);
 	do {
 		bool any = hb_lcore_turn(lcore);
 
@@ -447,6 +500,8 @@ hb_lcore_run(void *argument)
 		if (any) {
 			idle_since_ns = 0;
 			measure(lcore);
+			if (realtime)
+				give_way(lcore);
 		} else {
 			hb_count(lcore, HB_COUNTER_TURNS_IDLE, 1);
 			idle(lcore, &idle_since_ns);

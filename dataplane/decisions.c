@@ -113,7 +113,7 @@ perform(struct hb_lcore *lcore, struct hb_owned *owned, const struct hb_decision
 	memcpy(room, decision->records, decision->record_bytes);
 	hb_ring_advance(&owned->journal, decision->record_bytes);
 	hb_ring_prefetch(&owned->journal);
-	owned->unpublished = true;
+	lcore->unpublished |= UINT32_C(1) << owned->partition->number;
 	for (uint32_t i = 0; i < decision->record_count; i++) {
 		const struct hb_record *record = (const struct hb_record *)(const void *)at;
 

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
@@ -24,6 +25,7 @@
 #include <rte_pause.h>
 
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "shm/limits.h"
 
 #define ARGUMENTS_MAX	    48
@@ -152,6 +154,49 @@ build_arguments(const struct hb_config *config)
 	return result;
 }
 
+/* The value of KEY= in a device's arguments. @return false when it is not there or too long */
+static bool
+device_value(const char *device, const char *key, char *value, size_t bytes)
+{
+	const char *at = strstr(device, key);
+	size_t length;
+
+	if (at == NULL)
+		return false;
+	at += strlen(key);
+	length = strcspn(at, ", ");
+	if (length == 0 || length >= bytes)
+		return false;
+	memcpy(value, at, length);
+	value[length] = '\0';
+	return true;
+}
+
+/*
+ * A dataplane that was killed leaves the socket of its net_memif behind, and the driver does not
+ * listen where a file is. One that nobody serves is taken away.
+ */
+static void
+remove_dead_sockets(void)
+{
+	for (int i = 0; i < arguments.argc; i++) {
+		const char *device = arguments.argv[i];
+		char path[HB_UNIX_PATH_MAX + 1];
+		int fd;
+
+		if (strncmp(device, "--vdev=net_memif", 16) != 0 ||
+			strstr(device, "role=server") == NULL ||
+			strstr(device, "socket-abstract=no") == NULL ||
+			!device_value(device, ",socket=", path, sizeof(path)))
+			continue;
+		fd = hb_unix_connect(path, SOCK_SEQPACKET);
+		if (fd >= 0)
+			close(fd);
+		else if (fd == -ECONNREFUSED && unlink(path) == 0)
+			hb_log(HB_LOG_INFO, "dead_socket_removed", "path=%s", path);
+	}
+}
+
 static void
 print_arguments(void)
 {
@@ -193,6 +238,7 @@ hb_env_start(const struct hb_config *config, char error[HB_ENV_ERROR_MAX])
 		goto out;
 	}
 	print_arguments();
+	remove_dead_sockets();
 	result = 0;
 	if (rte_eal_init(arguments.argc, arguments.argv) < 0) {
 		result = -rte_errno;

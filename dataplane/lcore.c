@@ -66,6 +66,7 @@ hb_lcore_init(struct hb_lcore *lcore, struct hb_shared *shared, uint32_t number,
 
 	lcore->shared = shared;
 	lcore->number = number;
+	lcore->spin_ns = HB_IDLE_SPIN_NS;
 	hb_lcore_live_update(lcore);
 	lcore->input.config = &lcore->live.engine;
 	lcore->clients = calloc(shared->clients_max, sizeof(*lcore->clients));

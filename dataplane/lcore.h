@@ -39,9 +39,18 @@
 #define HB_EVICT_INTERVAL_NS	UINT64_C(100000000) /* between looks that found nothing */
 #define HB_CREDIT_QUEUE_ENTRIES 8192 /* credits under way from one lcore to another */
 #define HB_SLOW_CLIENT_NS	UINT64_C(1000000000)
-#define HB_IDLE_SPIN_NS		3000 /* adaptive: looks this long for work before it sleeps */
-#define HB_SLEEP_MS_MAX		1000 /* so that deadlines, marks and the audit get their turn */
-#define HB_SLEEP_STALLED_MS	1    /* a client that reads its replies does not wake us */
+/* Adaptive: looks so long for work before it sleeps; longer while sleeps turn out to be short. */
+#define HB_IDLE_SPIN_NS	    3000
+#define HB_IDLE_SPIN_NS_MAX 24000
+#define HB_HOUSEKEEPING_NS  20000  /* between looks at deadlines, marks, what is over, audits */
+#define HB_CLOCK_LOOK_NS    2000   /* ledger and wall clock are looked at this often */
+#define HB_HEARTBEAT_NS	    100000 /* what others read of an lcore is renewed this often */
+/* A real-time lcore that never sleeps makes room: often while somebody waits for the disk. */
+#define HB_GIVE_WAY_NS	      20000
+#define HB_GIVE_WAY_PARKED_NS 300000
+#define HB_GIVE_WAY_EVERY_NS  20000000
+#define HB_SLEEP_MS_MAX	      1000 /* so that deadlines, marks and the audit get their turn */
+#define HB_SLEEP_STALLED_MS   1	   /* a client that reads its replies does not wake us */
 
 /* From the main thread to an lcore. */
 enum hb_lcore_message_kind {
@@ -109,7 +118,6 @@ struct hb_owned {
 	uint64_t mark_due_ns;
 	struct hb_audit_waiter audit_waiter[HB_AUDIT_WAITERS_MAX];
 	uint32_t audit_waiter_count;
-	bool unpublished; /* records were written in this turn */
 };
 
 /* What a reload may change. Each lcore has a copy, so that no frame sees half of a change. */
@@ -156,6 +164,14 @@ struct hb_lcore {
 	_Atomic uint32_t live_seen; /* generation of that copy; the main thread waits for it */
 	uint64_t wall_s;	    /* of this turn, for the issue time of frames */
 	uint64_t mono_ns;	    /* of this turn */
+	uint64_t clock_ns;	    /* mono_ns when ledger and wall clock were looked at */
+	uint64_t housekeeping_ns;   /* mono_ns when the partitions had their turn */
+	uint64_t heartbeat_ns;	    /* mono_ns when others were told */
+	uint64_t busy_ns;	    /* since then */
+	uint64_t awake_ns;	    /* mono_ns when it last slept or gave way */
+	uint64_t spin_ns;	    /* HB_IDLE_SPIN_NS to HB_IDLE_SPIN_NS_MAX */
+	uint32_t parked;	    /* bit p: replies of partition p wait for their commit */
+	uint32_t unpublished;	    /* bit p: records of partition p were written in this turn */
 	uint64_t idle_audit_ns;
 	uint32_t idle_audit_partition;
 	uint32_t wake_lcores; /* bit i: credits were handed to lcore i in this turn */

@@ -34,6 +34,7 @@ hb_reply_park(struct hb_lcore *lcore, struct hb_owned *owned, uint32_t slot,
 		client->reply_reserved += reply->length;
 	}
 	hb_parking_push(&owned->parking, &entry, reply);
+	lcore->parked |= UINT32_C(1) << owned->partition->number;
 	hb_count(lcore, HB_COUNTER_PARKED, 1);
 }
 
@@ -161,7 +162,10 @@ hb_replies_release(struct hb_lcore *lcore, struct hb_owned *owned)
 		released++;
 		entry = hb_parking_first(&owned->parking);
 	}
-	hb_count(lcore, HB_COUNTER_PARKED, -released);
+	if (entry == NULL)
+		lcore->parked &= ~(UINT32_C(1) << owned->partition->number);
+	if (released != 0)
+		hb_count(lcore, HB_COUNTER_PARKED, -released);
 	return released != 0;
 }
 

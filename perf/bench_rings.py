@@ -2,10 +2,12 @@
 """rings and durable: one client process at the rings of a whole node, in turns with peers that have as
 many requests under way. Client and lcore have a CPU each; so have a peer's two sides where the
 kernel puts them. Told are medians."""
+import contextlib
 import json
 import os
 import statistics
 import subprocess
+import time
 
 from generator import Commanded, cpu_of_generator, cpu_of_server, go_first, program
 from lib import ROOT, Node, expect, log
@@ -20,7 +22,10 @@ LOADS = (25, 50, 80)
 PAIRS_MIN = 5
 # Requests of one run, by how many are under way.
 ALREADY = {1: 150000, 16: 400000, 64: 1500000, 256: 1500000}
-ALREADY_HALF = 1000000
+ALREADY_HALF_SECONDS = 0.3
+# Lcore and client keep both CPUs of a small machine to themselves; the kernel gives what waits
+# meanwhile 50 ms of each second. A pause before an open loop lets it have its turn there.
+REST_S = 1
 FIRST_DURABLE = {1: 500, 16: 5000, 64: 10000, 256: 15000}  # the second column of rings
 REDIS_MEMORY = {1: 20000, 16: 100000, 64: 200000}
 IPC = {1: 100000, 16: 500000, 64: 2000000, 256: 2000000}
@@ -179,9 +184,10 @@ def rings_turn(client, options, redis, sha, less, found):
     for flight in IN_FLIGHT_RINGS:
         keep("already", flight, client.run("closed", "already", flight,
                                            ALREADY[flight] // less))
-    best = max(found["already", flight][-1]["rate_per_s"] for flight in IN_FLIGHT_RINGS)
-    keep("already", "half", client.run("open", "already", "%.0f" % (best / 2),
-                                       ALREADY_HALF // less))
+    half = max(found["already", flight][-1]["rate_per_s"] for flight in IN_FLIGHT_RINGS) / 2
+    time.sleep(REST_S)
+    keep("already", "half", client.run("open", "already", "%.0f" % half,
+                                       int(half * ALREADY_HALF_SECONDS) // less))
     if options.no_peer:
         return
     for kind in ("ring", "pipe"):
@@ -243,6 +249,7 @@ def durable_turn(client, node, options, less, found):
     best = min(found["durable", IN_FLIGHT_DURABLE[-1]][-1]["rate_per_s"], OPEN_RATE_MAX)
     for load in LOADS:
         rate = best * load / 100
+        time.sleep(REST_S)
         keep("open", load, client.run("open", "durable", "%.0f" % rate,
                                       int(rate * OPEN_SECONDS / less) + 1))
     node.wait_applied(LAG_SECONDS_MAX)  # a peer is not to pay for what we left to MySQL
@@ -260,34 +267,40 @@ def durable(options):
     result = {"bench": "durable", "peers": {}, "ratios": {}}
     with_redis = redis_installed() and not options.no_peer
     with_mariadb = mariadb_installed() and not options.no_peer
+    peers = contextlib.ExitStack()
 
-    def peers_turn(directory):
-        if with_redis:
-            # its file is on the same file system as the journal
-            with Redis("always", directory, ahead=True) as redis:
-                sha = prepare_peer(redis, sum(REDIS_ALWAYS.values()))
-                for flight, requests in REDIS_ALWAYS.items():
-                    found.setdefault(("redis-always", flight), []).append(peer_grabs(
-                        redis, sha, flight, 1, max(requests // less, flight), "__rand_int__"))
-                expect(int(redis.cli("LLEN", "log")) > 0, "Redis logged nothing")
-        if with_mariadb:
-            with MariaDB(directory, sum(MARIADB.values())) as mariadb:
-                for flight, grabs in MARIADB.items():
-                    found.setdefault(("mariadb", flight), []).append(
-                        mariadb.grab(flight, max(grabs // less, flight)))
-                mariadb.check()
+    def redis_turn(directory):
+        # its file is on the same file system as the journal
+        with Redis("always", directory, ahead=True) as redis:
+            sha = prepare_peer(redis, sum(REDIS_ALWAYS.values()))
+            for flight, requests in REDIS_ALWAYS.items():
+                found.setdefault(("redis-always", flight), []).append(peer_grabs(
+                    redis, sha, flight, 1, max(requests // less, flight), "__rand_int__"))
+            expect(int(redis.cli("LLEN", "log")) > 0, "Redis logged nothing")
+
+    def mariadb_turn(mariadb):
+        for flight, grabs in MARIADB.items():
+            found.setdefault(("mariadb", flight), []).append(
+                mariadb.grab(flight, max(grabs // less, flight)))
 
     def work(node):
         directory = os.path.dirname(node.directory)
         grabs = int((sum(DURABLE.values()) + OPEN_SECONDS * OPEN_RATE_MAX * sum(LOADS) / 100 +
                      len(LOADS)) * pairs / less)
-        with Rings(node, options, grabs, prepare=beside_the_lcore) as client:
+        with peers, Rings(node, options, grabs, prepare=beside_the_lcore) as client:
+            mariadb = peers.enter_context(MariaDB(
+                directory, pairs * sum(MARIADB.values()))) if with_mariadb else None
             node.wait_applied(LAG_SECONDS_MAX)
             for number in range(pairs):
                 log("turn %d of %d" % (number + 1, pairs))
                 probes.append(sync_of(node.directory))
                 durable_turn(client, node, options, less, found)
-                peers_turn(directory)
+                if with_redis:
+                    redis_turn(directory)
+                if mariadb:
+                    mariadb_turn(mariadb)
+            if mariadb:
+                mariadb.check()
             result["wrong"] = judge(client)
         rows = compare(result, found, "durable")
         t_sync = {key: statistics.median(probe[key] for probe in probes)

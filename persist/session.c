@@ -295,7 +295,7 @@ writer_main(void *argument)
 {
 	struct hb_session *session = argument;
 
-	hb_realtime_stay("writer", session->realtime);
+	(void)hb_realtime_stay("writer", session->realtime);
 	while (!atomic_load(&session->abandon)) {
 		bool last = atomic_load(&session->hang_up);
 		int rc = hb_session_turn(session);

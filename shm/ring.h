@@ -68,6 +68,13 @@ void *hb_ring_reserve(struct hb_ring_end *end, uint64_t bytes);
 /** Producer: bytes free now (after a fresh look at the consumer). */
 uint64_t hb_ring_room(struct hb_ring_end *end);
 
+/** Producer: bytes free when the consumer was looked at last; there may be more by now. */
+static inline uint64_t
+hb_ring_room_seen(const struct hb_ring_end *end)
+{
+	return end->capacity - (end->position - end->peer);
+}
+
 /** Producer: count `bytes` written at the reserved place; not yet visible. */
 static inline void
 hb_ring_advance(struct hb_ring_end *end, uint64_t bytes)

@@ -53,9 +53,9 @@ a_thread_stays_only_where_it_is_wanted(void **state)
 	(void)state;
 	if (!become_realtime())
 		skip();
-	hb_realtime_stay("test", true);
+	assert_true(hb_realtime_stay("test", true));
 	assert_int_equal(sched_getscheduler(0), SCHED_FIFO);
-	hb_realtime_stay("test", false);
+	assert_false(hb_realtime_stay("test", false));
 	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 }
 
@@ -63,7 +63,7 @@ static void
 an_ordinary_thread_stays_ordinary(void **state)
 {
 	(void)state;
-	hb_realtime_stay("test", true);
+	assert_false(hb_realtime_stay("test", true));
 	assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
 }
 

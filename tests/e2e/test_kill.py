@@ -133,3 +133,18 @@ def killing_processes_while_they_start_loses_and_doubles_nothing():
         load.wait_answers(20)
 
     under_load("kill-start", hurt)
+
+
+@test
+def a_killed_dataplane_with_a_memif_port_starts_again():
+    own = OwnNode("memif", port__address="10.78.0.1")
+    path = own.node.path("socket/dataplane/memif.sock")
+    own.node.set(dataplane__ports="--vdev=net_memif0,role=server,socket=%s,socket-abstract=no,"
+                 "mac=02:00:00:00:00:01" % path)
+    with own as node:
+        expect(os.path.exists(path), "the port has no socket at", path)
+        node.kill("dataplane")
+        wait_for("the dataplane to die", 10, lambda: not node.pids("dataplane"))
+        expect(os.path.exists(path), "nothing was left behind: this test shows nothing")
+        node.up()
+        expect(node.pids("dataplane"), "the dataplane does not start beside the dead one's socket")
