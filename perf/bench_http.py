@@ -27,7 +27,7 @@ COLD_MS_MAX = 60000
 EDDSA_KID = "bench-eddsa"
 GRABS_PER_S_MAX = 60000  # for how many the preparation provides
 GRABS_MAX = 1500000  # of all loads; where that is less, a load ends earlier
-PEER_GRABS_PER_S_MAX = 20000
+PEER_GRABS_PER_S_MAX = 60000
 
 
 class Sizes:

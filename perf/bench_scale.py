@@ -58,6 +58,7 @@ def measure(options, packets, accounts, pairs):
            "state_mib": engine.about["state_bytes"] >> 20,
            "bytes_per_account": memory["account_bytes"],
            "with_free_slots_account": round(memory["account_room_bytes"] / memory["accounts"]),
+           "bytes_per_packet_alone": memory["packet_bytes"],
            "bytes_per_packet": round(memory["packet_bytes"] +
                                      memory["arena_bytes"] / memory["packets"]),
            "with_free_slots_packet": round(
@@ -86,6 +87,7 @@ def scale(options):
     metrics = {"rate_per_s": last["rate_per_s"], "sizes": rows,
                "times_cost_of_smallest": round(last["ns_per_op"] / first["ns_per_op"], 2),
                "bytes_per_packet_of_10": last["bytes_per_packet"],
+               "bytes_per_packet": last["bytes_per_packet_alone"],
                "bytes_per_claim": last["bytes_per_claim"],
                "bytes_per_account": last["bytes_per_account"],
                "bytes_per_window": last["bytes_per_window"],

@@ -28,7 +28,7 @@ GOALS = (
     Goal("durable", "times Redis, appendfsync always, 500 in flight", "ratios/redis-always-500",
          least=8),
     Goal("durable", "the same, 1 in flight", "ratios/redis-always-1", least=0.9),
-    Goal("durable", "p50 at half load by T_sync", "metrics/half_load_p50_by_t_sync", most=2),
+    Goal("durable", "p50 at half load by T_sync", "metrics/half_load_p50_t_sync", most=2),
     Goal("http", "CPU from nginx to disk by that of nginx `return 200`",
          "ratios/cpu of nginx-return-200", most=2),
     Goal("http", "times nginx + Lua + Redis, at equal CPU", "ratios/nginx-lua-redis-equal-cpu",

@@ -354,16 +354,20 @@ class Node:
     """A node in its own directory with its own port."""
 
     PROCESSES = ("mysql", "persist", "dataplane", "control", "nginx")
+    made_count = 0
 
     def __init__(self, name, directory=None, **options):
         """@param options: configuration, dots as two underscores: dataplane__lcores=4"""
         self.name = name
         self.made = directory is None
-        self.directory = directory or os.path.join(NODES, "%s-%d" % (name, os.getpid()))
+        if self.made:  # a node that stays because something failed is nobody else's
+            Node.made_count += 1
+            name += "-%d-%d" % (os.getpid(), Node.made_count)
+        self.directory = directory or os.path.join(NODES, name)
         self.options = {"front.listen": "127.0.0.1:%d" % free_port(),
                         "front.listen_frames": "127.0.0.1:%d" % free_port()}
         self.set(**options)
-        self.config = os.path.join("/tmp", "hongbao-%s-%d.conf" % (name, os.getpid()))
+        self.config = os.path.join("/tmp", "hongbao-%s.conf" % name)
         self.keys = None
         if not self.made:
             self.config = os.path.join(self.directory, "etc/hongbao.conf")
