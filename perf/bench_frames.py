@@ -97,9 +97,8 @@ def turns(node, options, path, ours, scratch):
     seconds = 0.3 if options.smoke else SECONDS
     found = {}
     port = free_port()
-    swap = os.path.join(scratch, "swap.sock")
     with Server(scratch, "udp-echo", "--port", str(port)) as echo:
-        for _ in range(pairs):
+        for turn in range(pairs):
             for per in PER_DATAGRAM:
                 found.setdefault("already %d" % per, []).append(client(
                     "already", path, per, seconds, node.pids("dataplane"), *ours))
@@ -107,6 +106,8 @@ def turns(node, options, path, ours, scratch):
                     continue
                 found.setdefault("kernel UDP %d" % per, []).append(client(
                     "echo", path, per, seconds, echo.pids(), "--port", str(port)))
+                # a path of its own: the driver leaves its socket behind
+                swap = os.path.join(scratch, "swap-%d-%d.sock" % (turn, per))
                 with Server(scratch, "mac-swap", "--memif", swap) as loop:
                     found.setdefault("mac-swap %d" % per, []).append(client(
                         "echo", path, per, seconds, loop.pids(), "--memif", swap))

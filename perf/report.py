@@ -16,6 +16,8 @@ BAR_HEIGHT = 22
 BAR_GAP = 8
 LABEL_WIDTH = 230
 BAR_WIDTH_MAX = 420
+COMMAND_LINE_WORDS = ("mitigations=", "isolcpus=", "nohz_full=", "rcu_nocbs=", "idle=", "hugepage",
+                      "default_hugepagesz=", "transparent_hugepage=", "intel_idle.", "cpuidle")
 NAMED_GROUPS = ("durable", "closed")  # whose rows say nothing without the group's name
 
 
@@ -38,7 +40,8 @@ def environment():
     return {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "cpu": models[0] if models else "unknown", "cpus": os.cpu_count(),
             "memory_mib": memory["MemTotal"] >> 10, "kernel": platform.release(),
-            "command_line": read_line("/proc/cmdline"),
+            "command_line": " ".join(word for word in read_line("/proc/cmdline").split()
+                                     if word.startswith(COMMAND_LINE_WORDS)),
             "huge_pages": memory.get("HugePages_Total", 0),
             "shared_memory_huge_pages": read_line(
                 "/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
