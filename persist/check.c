@@ -364,6 +364,8 @@ run(struct hbi_check *check)
 	if (rc == 0)
 		rc = hb_state_create(&check->state, &capacity, check->info.node);
 	check->state_open = rc == 0;
+	if (rc == 0)
+		hb_segment_keep_small_pages(&check->state.segment);
 	hb_expected_open(check->expected, check->info.node);
 	if (rc == 0)
 		rc = replay(check, reader);

@@ -889,8 +889,10 @@ hb_snapshot_run(const struct hb_config *config)
 	rc = hb_state_create(&state, &capacity, (uint32_t)config->node_number);
 	if (rc != 0)
 		snprintf(error, sizeof(error), "no memory for the state: %s", strerror(-rc));
-	else
+	else {
+		hb_segment_keep_small_pages(&state.segment);
 		rc = run_locked(config, directory, reader, &state, error);
+	}
 	if (state.segment.base != NULL)
 		hb_state_close(&state);
 	close(lock);

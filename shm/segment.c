@@ -316,6 +316,12 @@ ask_for_huge_pages(void *base, uint64_t bytes, enum hb_segment_kind kind)
 		(void)madvise(base, bytes, MADV_HUGEPAGE);
 }
 
+void
+hb_segment_keep_small_pages(struct hb_segment *segment)
+{
+	(void)madvise(segment->base, segment->bytes, MADV_NOHUGEPAGE);
+}
+
 int
 hb_segment_create(
 	struct hb_segment *segment, const char *name, enum hb_segment_kind kind, uint64_t bytes)

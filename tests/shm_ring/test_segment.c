@@ -153,6 +153,40 @@ a_counter_is_the_sum_of_its_columns_and_carries_its_label(void **state)
 	hb_segment_close(&mine);
 }
 
+/* Does the mapping that begins there have this flag? From /proc/self/smaps. */
+static bool
+mapping_has_flag(const void *base, const char *flag)
+{
+	char line[512];
+	unsigned long begin, end;
+	bool inside = false, found = false;
+	FILE *maps = fopen("/proc/self/smaps", "r");
+
+	assert_non_null(maps);
+	while (fgets(line, sizeof(line), maps) != NULL) {
+		if (sscanf(line, "%lx-%lx ", &begin, &end) == 2)
+			inside = begin == (unsigned long)base;
+		else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+			found = strstr(line, flag) != NULL;
+	}
+	fclose(maps);
+	return found;
+}
+
+static void
+a_state_asks_for_huge_pages_and_one_that_is_thrown_away_does_not(void **unused)
+{
+	struct hb_segment segment;
+
+	(void)unused;
+	assert_int_equal(hb_segment_create(&segment, "hongbao-test", HB_SEGMENT_STATE, 4 << 20), 0);
+	assert_true(mapping_has_flag(segment.base, " hg"));
+	hb_segment_keep_small_pages(&segment);
+	assert_false(mapping_has_flag(segment.base, " hg"));
+	assert_true(mapping_has_flag(segment.base, " nh"));
+	hb_segment_close(&segment);
+}
+
 int
 main(void)
 {
@@ -162,6 +196,7 @@ main(void)
 		cmocka_unit_test(another_layout_is_refused_with_both_named),
 		cmocka_unit_test(another_kind_is_refused),
 		cmocka_unit_test(a_descriptor_whose_size_can_change_is_refused),
+		cmocka_unit_test(a_state_asks_for_huge_pages_and_one_that_is_thrown_away_does_not),
 		cmocka_unit_test(
 			a_size_is_sealed_and_a_read_only_segment_cannot_be_mapped_writable),
 		cmocka_unit_test(a_counter_is_the_sum_of_its_columns_and_carries_its_label),
