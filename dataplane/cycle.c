@@ -172,29 +172,14 @@ frame_at(const struct hb_lcore *lcore, int i)
 	return (const struct hb_frame *)(const void *)lcore->frames[i];
 }
 
-/* What frame i of n names, if it is there and ours. */
-static void
-prefetch_head(struct hb_lcore *lcore, int i, int n)
+/* What a frame names, if it is ours. */
+static inline void
+prefetch(const struct hb_lcore *lcore, const struct hb_frame *frame, hb_prefetch_frame_fn *what)
 {
-	struct hb_owned *owned;
+	const struct hb_owned *owned = lcore->owned[hb_partition_of(frame->target)];
 
-	if (i >= n)
-		return;
-	owned = lcore->owned[hb_partition_of(frame_at(lcore, i)->target)];
 	if (owned != NULL)
-		hb_prefetch_head(owned->partition, frame_at(lcore, i));
-}
-
-static void
-prefetch_claims(struct hb_lcore *lcore, int i, int n)
-{
-	struct hb_owned *owned;
-
-	if (i >= n)
-		return;
-	owned = lcore->owned[hb_partition_of(frame_at(lcore, i)->target)];
-	if (owned != NULL)
-		hb_prefetch_claims(owned->partition, frame_at(lcore, i));
+		what(owned->partition, frame);
 }
 
 /*
@@ -206,14 +191,11 @@ prefetch_behind(struct hb_lcore *lcore, const uint8_t *at, int64_t available)
 {
 	for (int i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++) {
 		struct hb_frame frame;
-		struct hb_owned *owned;
 
 		if (available < (int64_t)sizeof(frame))
 			return;
 		memcpy(&frame, at, sizeof(frame));
-		owned = lcore->owned[hb_partition_of(frame.target)];
-		if (owned != NULL)
-			hb_prefetch_head(owned->partition, &frame);
+		prefetch(lcore, &frame, hb_prefetch_head);
 		at += frame.length;
 		available -= frame.length;
 	}
@@ -223,13 +205,17 @@ prefetch_behind(struct hb_lcore *lcore, const uint8_t *at, int64_t available)
 static void
 handle_frames(struct hb_lcore *lcore, uint32_t slot, int n)
 {
-	for (int i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
-		prefetch_head(lcore, i, n);
-	for (int i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
-		prefetch_claims(lcore, i, n);
+	for (int i = 0; i < n && i < HB_PREFETCH_HEAD_AHEAD; i++)
+		prefetch(lcore, frame_at(lcore, i), hb_prefetch_head);
+	for (int i = 0; i < n && i < HB_PREFETCH_CLAIMS_AHEAD; i++)
+		prefetch(lcore, frame_at(lcore, i), hb_prefetch_claims);
 	for (int i = 0; i < n && lcore->clients[slot].active; i++) {
-		prefetch_head(lcore, i + HB_PREFETCH_HEAD_AHEAD, n);
-		prefetch_claims(lcore, i + HB_PREFETCH_CLAIMS_AHEAD, n);
+		if (i + HB_PREFETCH_HEAD_AHEAD < n)
+			prefetch(lcore, frame_at(lcore, i + HB_PREFETCH_HEAD_AHEAD),
+				hb_prefetch_head);
+		if (i + HB_PREFETCH_CLAIMS_AHEAD < n)
+			prefetch(lcore, frame_at(lcore, i + HB_PREFETCH_CLAIMS_AHEAD),
+				hb_prefetch_claims);
 		hb_frame_handle(lcore, slot, frame_at(lcore, i), frame_at(lcore, i)->length);
 	}
 }

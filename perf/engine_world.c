@@ -342,31 +342,19 @@ partition_of(struct hb_world *world, const struct hb_frame *frame)
 
 /* As hb_lcore_turn does: a frame's memory is asked for while its elders are handled. */
 static inline void
-prefetch_head(struct hb_world *world, const struct hb_frame *frames, uint32_t i, uint32_t count)
+prefetch_frame(struct hb_world *world, const struct hb_frame *frames, uint32_t i, uint32_t count,
+	hb_prefetch_frame_fn *what)
 {
 	if (i < count)
-		hb_prefetch_head(partition_of(world, &frames[i]), &frames[i]);
+		what(partition_of(world, &frames[i]), &frames[i]);
 }
 
 static inline void
-prefetch_claims(struct hb_world *world, const struct hb_frame *frames, uint32_t i, uint32_t count)
-{
-	if (i < count)
-		hb_prefetch_claims(partition_of(world, &frames[i]), &frames[i]);
-}
-
-static inline void
-prefetch_credit(struct hb_world *world, const struct hb_credit *credit, uint32_t i, uint32_t count)
+prefetch_credit(struct hb_world *world, const struct hb_credit *credit, uint32_t i, uint32_t count,
+	hb_prefetch_credit_fn *what)
 {
 	if (i < count && credit[i].account != 0)
-		hb_prefetch_credit(owner_of(world, &credit[i]), &credit[i]);
-}
-
-static inline void
-prefetch_chain(struct hb_world *world, const struct hb_credit *credit, uint32_t i, uint32_t count)
-{
-	if (i < count && credit[i].account != 0)
-		hb_prefetch_credit_chain(owner_of(world, &credit[i]), &credit[i]);
+		what(owner_of(world, &credit[i]), &credit[i]);
 }
 
 static void
@@ -374,12 +362,14 @@ deliver_burst(struct hb_world *world, const struct hb_credit *credit, const uint
 	uint32_t count)
 {
 	for (uint32_t i = 0; i < HB_PREFETCH_CREDIT_AHEAD; i++)
-		prefetch_credit(world, credit, i, count);
+		prefetch_credit(world, credit, i, count, hb_prefetch_credit);
 	for (uint32_t i = 0; i < HB_PREFETCH_CHAIN_AHEAD; i++)
-		prefetch_chain(world, credit, i, count);
+		prefetch_credit(world, credit, i, count, hb_prefetch_credit_chain);
 	for (uint32_t i = 0; i < count; i++) {
-		prefetch_credit(world, credit, i + HB_PREFETCH_CREDIT_AHEAD, count);
-		prefetch_chain(world, credit, i + HB_PREFETCH_CHAIN_AHEAD, count);
+		prefetch_credit(
+			world, credit, i + HB_PREFETCH_CREDIT_AHEAD, count, hb_prefetch_credit);
+		prefetch_credit(world, credit, i + HB_PREFETCH_CHAIN_AHEAD, count,
+			hb_prefetch_credit_chain);
 		deliver(world, from[i], &credit[i]);
 	}
 }
@@ -398,14 +388,15 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 
 	if (!expected)
 		for (uint32_t i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
-			prefetch_head(world, frames, i, count);
+			prefetch_frame(world, frames, i, count, hb_prefetch_head);
 	for (uint32_t i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
-		prefetch_claims(world, frames, i, count);
+		prefetch_frame(world, frames, i, count, hb_prefetch_claims);
 	for (uint32_t i = 0; i < count; i++) {
 		struct hb_partition *p;
 
-		prefetch_head(world, frames, i + HB_PREFETCH_HEAD_AHEAD, count);
-		prefetch_claims(world, frames, i + HB_PREFETCH_CLAIMS_AHEAD, count);
+		prefetch_frame(world, frames, i + HB_PREFETCH_HEAD_AHEAD, count, hb_prefetch_head);
+		prefetch_frame(
+			world, frames, i + HB_PREFETCH_CLAIMS_AHEAD, count, hb_prefetch_claims);
 		credit[i].account = 0;
 		if (hb_frame_check(&frames[i], frames[i].length) != HB_STATUS_OK) {
 			outcome->status[HB_STATUS_FRAME_INVALID]++;
@@ -421,7 +412,7 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 	for (; touched != 0; touched &= touched - 1)
 		hb_ring_publish(&world->producer[__builtin_ctz(touched)]);
 	for (uint32_t i = 0; i < HB_PREFETCH_HEAD_AHEAD && i < behind; i++)
-		prefetch_head(world, frames, count + i, count + i + 1);
+		prefetch_frame(world, frames, count + i, count + i + 1, hb_prefetch_head);
 	deliver_burst(world, credit, from, count);
 }
 
@@ -454,7 +445,7 @@ hb_world_drive(struct hb_world *world, const struct hb_frame *frames, uint64_t c
 
 static const uint8_t *
 look_ahead(struct hb_world *world, const uint8_t *at, const uint8_t *end,
-	void (*prefetch)(const struct hb_state *state, const struct hb_record *record))
+	hb_prefetch_record_fn *prefetch)
 {
 	if (at >= end)
 		return end;

@@ -624,12 +624,11 @@ struct ahead {
 };
 
 static void
-look_ahead(struct ahead *ahead, const struct hb_state *state,
-	void (*prefetch)(const struct hb_state *state, const struct hb_record *record))
+look_ahead(struct ahead *ahead, const struct hb_state *state, hb_prefetch_record_fn *what)
 {
 	if (ahead->left == 0)
 		return;
-	prefetch(state, ahead->record);
+	what(state, ahead->record);
 	ahead->record = (const void *)((const uint8_t *)ahead->record + ahead->record->length);
 	ahead->left--;
 }

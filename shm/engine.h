@@ -129,14 +129,17 @@ bool hb_accounts_low(const struct hb_partition *p);
 #define HB_PREFETCH_CREDIT_AHEAD 8
 #define HB_PREFETCH_CHAIN_AHEAD	 4
 
+typedef void hb_prefetch_frame_fn(const struct hb_partition *p, const struct hb_frame *frame);
 /** Prefetch the packet and the token's window that a frame names. */
-void hb_prefetch_head(const struct hb_partition *p, const struct hb_frame *frame);
+hb_prefetch_frame_fn hb_prefetch_head;
 /** Prefetch what the packet names: reads it. */
-void hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame);
-/** The same two steps before a record is applied again, with the account of its credit. */
+hb_prefetch_frame_fn hb_prefetch_claims;
+
 struct hb_state;
-void hb_prefetch_record_head(const struct hb_state *state, const struct hb_record *record);
-void hb_prefetch_record_claims(const struct hb_state *state, const struct hb_record *record);
+typedef void hb_prefetch_record_fn(const struct hb_state *state, const struct hb_record *record);
+/** The same two steps before a record is applied again, with the account of its credit. */
+hb_prefetch_record_fn hb_prefetch_record_head;
+hb_prefetch_record_fn hb_prefetch_record_claims;
 
 typedef void hb_prefetch_credit_fn(const struct hb_partition *to, const struct hb_credit *credit);
 /** Prefetch the account of a credit, where it is when nobody was there first. */
