@@ -97,12 +97,9 @@ transfer_check(const struct hb_partition *p, const struct hb_frame_transfer *f,
 	status = hbi_token_check(p, &f->head, input, use);
 	if (status != HB_STATUS_OK)
 		return status;
-	if (from == NULL)
-		return HB_STATUS_ACCOUNT_UNKNOWN;
-	if (from->barred)
-		return HB_STATUS_ACCOUNT_FROZEN;
-	if (from->available_fen < f->amount_fen)
-		return HB_STATUS_INSUFFICIENT;
+	status = hbi_debit_check(from, f->amount_fen);
+	if (status != HB_STATUS_OK)
+		return status;
 	if (input->credits_reserve_low)
 		return HB_STATUS_TABLE_FULL;
 	*order_stamp = hbi_stamp_next(p, input);

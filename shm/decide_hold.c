@@ -73,12 +73,9 @@ hold_check(const struct hb_partition *p, const struct hb_frame_hold *f,
 	status = hbi_token_check(p, &f->head, input, use);
 	if (status != HB_STATUS_OK)
 		return status;
-	if (account == NULL)
-		return HB_STATUS_ACCOUNT_UNKNOWN;
-	if (account->barred)
-		return HB_STATUS_ACCOUNT_FROZEN;
-	if (account->available_fen < f->amount_fen)
-		return HB_STATUS_INSUFFICIENT;
+	status = hbi_debit_check(account, f->amount_fen);
+	if (status != HB_STATUS_OK)
+		return status;
 	day_so_far(account, f->reason, hb_beijing_day(hbi_now_ms(p, input)), &day_count, &day_fen);
 	if (day_count >= HB_HOLDS_PER_DAY_MAX)
 		return HB_STATUS_LIMIT;

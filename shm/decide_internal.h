@@ -94,6 +94,17 @@ hbi_node_check(const struct hb_input *input, uint32_t level_refused)
 	return HB_STATUS_OK;
 }
 
+/** May a member's command take this much? @return OK, or the first reason why not */
+static inline enum hb_status
+hbi_debit_check(const struct hb_account *account, int64_t amount_fen)
+{
+	if (account == NULL)
+		return HB_STATUS_ACCOUNT_UNKNOWN;
+	if (account->barred)
+		return HB_STATUS_ACCOUNT_FROZEN;
+	return account->available_fen < amount_fen ? HB_STATUS_INSUFFICIENT : HB_STATUS_OK;
+}
+
 /** Check the money token of a frame. @param use filled for the record; zero when none is needed */
 enum hb_status hbi_token_check(const struct hb_partition *p, const struct hb_frame *frame,
 	const struct hb_input *input, struct hb_token_use *use);

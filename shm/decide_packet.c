@@ -134,12 +134,9 @@ send_check(const struct hb_partition *p, const struct hb_frame *frame,
 	status = hbi_token_check(p, frame, input, use);
 	if (status != HB_STATUS_OK)
 		return status;
-	if (sender == NULL)
-		return HB_STATUS_ACCOUNT_UNKNOWN;
-	if (sender->barred)
-		return HB_STATUS_ACCOUNT_FROZEN;
-	if (sender->available_fen < s->total_fen)
-		return HB_STATUS_INSUFFICIENT;
+	status = hbi_debit_check(sender, s->total_fen);
+	if (status != HB_STATUS_OK)
+		return status;
 	if (!send_has_room(p, s))
 		return HB_STATUS_TABLE_FULL;
 	*order_stamp = hbi_stamp_next(p, input);

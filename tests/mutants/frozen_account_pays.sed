@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# A frozen account may transfer.
-# source: shm/decide_control.c
+# A frozen account may pay.
+# source: shm/decide_internal.h
 # caught by: unit:engine holds
-/^transfer_check/,/^}/s/if (from->barred)/if (false)/
+/^hbi_debit_check/,/^}/s/if (account->barred)/if (false)/

@@ -618,6 +618,18 @@ packet_within_limits(const struct hb_frame_packet_create *f, const struct hb_eng
 }
 
 static enum hb_status
+debit_status(const struct account *account, int64_t amount_fen)
+{
+	if (account == NULL)
+		return HB_STATUS_ACCOUNT_UNKNOWN;
+	if (account->barred)
+		return HB_STATUS_ACCOUNT_FROZEN;
+	if (account->available_fen < amount_fen)
+		return HB_STATUS_INSUFFICIENT;
+	return HB_STATUS_OK;
+}
+
+static enum hb_status
 packet_status(struct command *c, const struct hb_frame_packet_create *f, uint64_t *counter,
 	uint64_t *stamp)
 {
@@ -633,12 +645,9 @@ packet_status(struct command *c, const struct hb_frame_packet_create *f, uint64_
 	status = token_status(c);
 	if (status != HB_STATUS_OK)
 		return status;
-	if (sender == NULL)
-		return HB_STATUS_ACCOUNT_UNKNOWN;
-	if (sender->barred)
-		return HB_STATUS_ACCOUNT_FROZEN;
-	if (sender->available_fen < f->total_fen)
-		return HB_STATUS_INSUFFICIENT;
+	status = debit_status(sender, f->total_fen);
+	if (status != HB_STATUS_OK)
+		return status;
 	*counter = next_counter(c->p->packet_counter, c->p->packet_slots, c->m->capacity.packets);
 	if (*counter == 0)
 		return HB_STATUS_TABLE_FULL;
@@ -1047,12 +1056,9 @@ transfer_status(struct command *c, const struct hb_frame_transfer *f, uint64_t *
 	status = token_status(c);
 	if (status != HB_STATUS_OK)
 		return status;
-	if (from == NULL)
-		return HB_STATUS_ACCOUNT_UNKNOWN;
-	if (from->barred)
-		return HB_STATUS_ACCOUNT_FROZEN;
-	if (from->available_fen < f->amount_fen)
-		return HB_STATUS_INSUFFICIENT;
+	status = debit_status(from, f->amount_fen);
+	if (status != HB_STATUS_OK)
+		return status;
 	if (c->input->credits_reserve_low)
 		return HB_STATUS_TABLE_FULL;
 	*stamp = stamp_next(c);
@@ -1501,12 +1507,9 @@ hold_status(struct command *c, const struct hb_frame_hold *f, uint64_t *counter,
 	status = token_status(c);
 	if (status != HB_STATUS_OK)
 		return status;
-	if (account == NULL)
-		return HB_STATUS_ACCOUNT_UNKNOWN;
-	if (account->barred)
-		return HB_STATUS_ACCOUNT_FROZEN;
-	if (account->available_fen < f->amount_fen)
-		return HB_STATUS_INSUFFICIENT;
+	status = debit_status(account, f->amount_fen);
+	if (status != HB_STATUS_OK)
+		return status;
 	if (account->day == model_beijing_day(c->now_ms) &&
 		account->held[f->reason].count >= HB_HOLDS_PER_DAY_MAX)
 		return HB_STATUS_LIMIT;
