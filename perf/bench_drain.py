@@ -13,7 +13,6 @@ from lib import cpu_us, expect, log
 from node_facts import TABLES, applier_us, grab_orders
 
 USERS = 100000
-PAIRS_MIN = 5
 BACKLOG = 200000
 BACKLOG_FULL = 1000000
 BACKLOG_SMOKE = 5000
@@ -134,7 +133,7 @@ def middle(runs):
 
 
 def drain_with(options, servers, result):
-    pairs = 1 if options.smoke else max(options.pairs, PAIRS_MIN)
+    pairs = options.pairs
     count = BACKLOG_SMOKE if options.smoke else BACKLOG_FULL if options.full else BACKLOG
     more = {"mysql__servers": "main=private b=private2",
             "mysql__shards": "main:0-7 b:8-15"} if servers == 2 else {}

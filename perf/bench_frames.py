@@ -18,7 +18,6 @@ SERVER_MAC = "02:00:00:00:00:01"
 MEMIF = "socket/dataplane/bench-memif.sock"
 GRABS, GRABS_SMOKE = 100000, 2000
 USERS = 10000
-PAIRS_MIN = 5
 SECONDS = 2
 PER_DATAGRAM = (1, 22)
 IN_FLIGHT = {1: 512, 22: 2816}  # frames
@@ -93,7 +92,7 @@ def show(name, row):
 
 def turns(node, options, path, ours, scratch):
     """@return {name: runs}: "already" of the node, and the peers"""
-    pairs = 1 if options.smoke else max(options.pairs, PAIRS_MIN)
+    pairs = options.pairs
     seconds = 0.3 if options.smoke else SECONDS
     found = {}
     port = free_port()

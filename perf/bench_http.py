@@ -32,7 +32,7 @@ PEER_GRABS_PER_S_MAX = 60000
 
 class Sizes:
     def __init__(self, options):
-        self.pairs = 1 if options.smoke else max(options.pairs, 5)
+        self.pairs = options.pairs
         self.run_ms = 300 if options.smoke else 3000 if options.full else 1500
         self.connections = (1, 16) if options.smoke else CONNECTIONS
         self.main = 16 if options.smoke else MAIN

@@ -12,7 +12,6 @@ from http_peers import LuaRedis, lua_installed, nginx_200
 from lib import log
 
 SECONDS = 10
-PAIRS_MIN = 5
 LOW_PER_S = 1000
 PAUSE_PER_S = 10  # requests a tenth of a second apart, on the average
 PAUSE_REQUESTS = 50
@@ -26,7 +25,7 @@ class Sizes:
     """What bench_http needs to prepare grabs and tokens for it."""
 
     def __init__(self, options):
-        self.pairs = 1 if options.smoke else max(options.pairs, PAIRS_MIN)
+        self.pairs = options.pairs
         self.seconds = 1 if options.smoke else SECONDS
         self.users = 1000 if options.smoke else USERS
         self.requests = LOW_PER_S * self.seconds

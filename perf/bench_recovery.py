@@ -13,7 +13,6 @@ from generator import program
 from lib import NODES, expect, log
 from redis_peer import GRAB_LOOP, PREPARE_LOOP, Redis, redis_installed
 
-PAIRS_MIN = 5
 GRABS = 1000000
 GRABS_FULL = 10000000
 GRABS_SMOKE = 20000
@@ -108,7 +107,7 @@ def middle(runs):
 
 def recovery(options):
     """snapshot load and replay of grabs, timed apart; beside Redis loading its append-only file"""
-    pairs = 1 if options.smoke else max(options.pairs, PAIRS_MIN)
+    pairs = options.pairs
     grabs = GRABS_SMOKE if options.smoke else GRABS_FULL if options.full else GRABS
     result = {"bench": "recovery", "metrics": {}, "peers": {}, "ratios": {}, "wrong": []}
 

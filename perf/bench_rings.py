@@ -19,7 +19,6 @@ FEN_PER_SHARE = 100
 IN_FLIGHT_RINGS = (1, 16, 64, 256)
 IN_FLIGHT_DURABLE = (1, 50, 500)
 LOADS = (25, 50, 80)
-PAIRS_MIN = 5
 # Requests of one run, by how many are under way.
 ALREADY = {1: 150000, 16: 400000, 64: 1500000, 256: 1500000}
 ALREADY_HALF_SECONDS = 0.3
@@ -94,7 +93,7 @@ def middle(runs):
 
 def turns_of(options):
     """@return (how many turns, by what requests are divided)"""
-    return (1, SMALL) if options.smoke else (max(options.pairs, PAIRS_MIN), 1)
+    return options.pairs, SMALL if options.smoke else 1
 
 
 def with_node(options, work, before_up=None, **more):

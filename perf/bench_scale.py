@@ -7,7 +7,6 @@ import statistics
 from bench_engine import Engine, judged, line, metrics_of, outcome_of
 from lib import log
 
-PAIRS_MIN = 5
 SHARES = 10
 BURST = 32
 FRAMES = 200000  # of one run, when there are so many shares
@@ -74,7 +73,7 @@ def measure(options, packets, accounts, pairs):
 
 def scale(options):
     """cost of a grab and bytes of each object, 10^3 to 10^7 packets, 10^4 to 10^7 accounts"""
-    pairs = 1 if options.smoke else max(options.pairs, PAIRS_MIN)
+    pairs = options.pairs
     rows, wrong, checks = {}, [], []
     for packets, accounts in sizes(options):
         row, bad, check = measure(options, packets, accounts, pairs)
