@@ -14,6 +14,14 @@
 #define NOBODY 1003
 #define GROUP  7
 
+static const struct hb_capacity two_packets = {.accounts = 64,
+	.packets = 2,
+	.arena_bytes = 1 << 16,
+	.windows = 64,
+	.orders = 64,
+	.idempotency = 64,
+	.holds = 2};
+
 static _Alignas(8) uint8_t bytes[HB_DECISION_BYTES_MAX];
 
 static struct hb_partition *
@@ -92,20 +100,13 @@ test_a_record_of_another_ring_sequence_or_time_is_named(void **unused)
 static void
 test_a_damaged_packet_create_is_named(void **unused)
 {
-	const struct hb_capacity small = {.accounts = 64,
-		.packets = 2,
-		.arena_bytes = 1 << 16,
-		.windows = 64,
-		.orders = 64,
-		.idempotency = 64,
-		.holds = 2};
 	struct hb_frame_packet_create f = a_packet(ALICE);
 	struct hb_record_packet_create *r;
 	static struct world w;
 	uint64_t packet;
 
 	(void)unused;
-	world_open_sized(&w, &small);
+	world_open_sized(&w, &two_packets);
 	assert_int_equal(world_fund(&w, ALICE, 1000), HB_STATUS_OK);
 	assert_int_equal(world_send(&w, ALICE, GROUP, 100, 2, 1, &packet), HB_STATUS_OK);
 	r = decided(&w, &f);
@@ -326,13 +327,6 @@ test_a_damaged_order_open_or_credit_is_named(void **unused)
 static void
 test_a_damaged_hold_is_named(void **unused)
 {
-	const struct hb_capacity small = {.accounts = 64,
-		.packets = 2,
-		.arena_bytes = 1 << 16,
-		.windows = 64,
-		.orders = 64,
-		.idempotency = 64,
-		.holds = 2};
 	struct hb_frame_hold f = {.head = {.operation = HB_OP_HOLD,
 					  .length = sizeof(f),
 					  .target = ALICE,
@@ -344,7 +338,7 @@ test_a_damaged_hold_is_named(void **unused)
 	uint64_t hold;
 
 	(void)unused;
-	world_open_sized(&w, &small);
+	world_open_sized(&w, &two_packets);
 	assert_int_equal(world_fund(&w, ALICE, 1000), HB_STATUS_OK);
 	assert_int_equal(world_hold(&w, ALICE, 100, &hold), HB_STATUS_OK);
 	r = decided(&w, &f);

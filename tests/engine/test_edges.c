@@ -23,6 +23,14 @@
 #define NOBODY 1003
 #define GROUP  7
 
+static const struct hb_capacity sixteen = {.accounts = 16,
+	.packets = 16,
+	.arena_bytes = 4096,
+	.windows = 16,
+	.orders = 16,
+	.idempotency = 16,
+	.holds = 16};
+
 static const char *frames_page;
 
 static struct hb_partition *
@@ -116,32 +124,25 @@ test_a_degrade_frame_names_a_level_and_who_it_is_by(void **unused)
 static void
 test_a_state_of_impossible_capacities_is_not_made(void **unused)
 {
-	const struct hb_capacity good = {.accounts = 16,
-		.packets = 16,
-		.arena_bytes = 4096,
-		.windows = 16,
-		.orders = 16,
-		.idempotency = 16,
-		.holds = 16};
 	struct hb_state state;
 
 	(void)unused;
-	for (size_t i = 0; i < sizeof(good) / sizeof(uint64_t); i++) {
-		struct hb_capacity bad = good;
+	for (size_t i = 0; i < sizeof(sixteen) / sizeof(uint64_t); i++) {
+		struct hb_capacity bad = sixteen;
 
 		((uint64_t *)&bad)[i] = 17;
 		assert_int_equal(hb_state_create(&state, &bad, 7), -EINVAL);
 	}
 	for (int i = 0; i < 3; i++) {
-		struct hb_capacity bad = good;
+		struct hb_capacity bad = sixteen;
 
 		*(i == 0	 ? &bad.holds
 			: i == 1 ? &bad.idempotency
 				 : &bad.arena_bytes) = UINT64_C(1) << 40;
 		assert_int_equal(hb_state_create(&state, &bad, 7), -EINVAL);
 	}
-	assert_int_equal(hb_state_create(&state, &good, HB_NODE_MAX + 1), -EINVAL);
-	assert_int_equal(hb_state_create(&state, &good, HB_NODE_MAX), 0);
+	assert_int_equal(hb_state_create(&state, &sixteen, HB_NODE_MAX + 1), -EINVAL);
+	assert_int_equal(hb_state_create(&state, &sixteen, HB_NODE_MAX), 0);
 	assert_null(hb_account_find(&state.partition[0], 0));
 	hb_state_close(&state);
 }
@@ -149,14 +150,6 @@ test_a_state_of_impossible_capacities_is_not_made(void **unused)
 static void
 test_a_state_segment_whose_head_is_damaged_is_not_mapped(void **unused)
 {
-	const struct hb_capacity capacity = {.accounts = 16,
-		.packets = 16,
-		.arena_bytes = 4096,
-		.windows = 16,
-		.orders = 16,
-		.idempotency = 16,
-		.holds = 16};
-
 	(void)unused;
 	for (int damage = 0; damage < 5; damage++) {
 		struct hb_state state, attached;
@@ -164,7 +157,7 @@ test_a_state_segment_whose_head_is_damaged_is_not_mapped(void **unused)
 		char error[160] = "";
 		int fd, expected = damage == 0 ? 0 : -EPROTO;
 
-		assert_int_equal(hb_state_create(&state, &capacity, 7), 0);
+		assert_int_equal(hb_state_create(&state, &sixteen, 7), 0);
 		head = (void *)(state.segment.base + HB_SEGMENT_GUARD_BYTES);
 		if (damage == 1)
 			head->capacity.holds = 17;
@@ -570,13 +563,6 @@ test_keys_that_share_their_slots_are_forgotten_one_by_one(void **unused)
 static void
 test_a_state_without_descriptors_is_not_made(void **unused)
 {
-	const struct hb_capacity small = {.accounts = 16,
-		.packets = 16,
-		.arena_bytes = 4096,
-		.windows = 16,
-		.orders = 16,
-		.idempotency = 16,
-		.holds = 16};
 	struct rlimit whole, none;
 	struct hb_state state;
 
@@ -585,7 +571,7 @@ test_a_state_without_descriptors_is_not_made(void **unused)
 	none = whole;
 	none.rlim_cur = 0;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	assert_int_equal(hb_state_create(&state, &small, 7), -EMFILE);
+	assert_int_equal(hb_state_create(&state, &sixteen, 7), -EMFILE);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &whole), 0);
 }
 

@@ -59,6 +59,16 @@ live(void)
 	world_deliver(&world);
 }
 
+/* A record behind its length in two bytes. @return how many bytes that are */
+static size_t
+put_prefixed(uint8_t *out, const struct hb_record *record)
+{
+	out[0] = (uint8_t)record->length;
+	out[1] = (uint8_t)(record->length >> 8);
+	memcpy(out + 2, record, record->length);
+	return 2 + (size_t)record->length;
+}
+
 /* All records as fuzz_record.c wants them, and each ring's as frames for fuzz_journal.c. */
 static void
 put_records(void)
@@ -71,14 +81,8 @@ put_records(void)
 	for (uint64_t at = 0; at < world.journal_bytes;) {
 		const struct hb_record *record = (const void *)(world.journal + at);
 
-		prefixed[n++] = (uint8_t)record->length;
-		prefixed[n++] = (uint8_t)(record->length >> 8);
-		memcpy(prefixed + n, record, record->length);
-		n += record->length;
-		frames[f++] = (uint8_t)record->length;
-		frames[f++] = (uint8_t)(record->length >> 8);
-		memcpy(frames + f, record, record->length);
-		f += record->length;
+		n += put_prefixed(prefixed + n, record);
+		f += put_prefixed(frames + f, record);
 		at += record->length;
 	}
 	put("record", "world", 0xff, prefixed, n);
@@ -316,10 +320,7 @@ put_home(void)
 	for (uint64_t at = 0; at < world.journal_bytes;) {
 		const struct hb_record *record = (const void *)(world.journal + at);
 
-		prefixed[n++] = (uint8_t)record->length;
-		prefixed[n++] = (uint8_t)(record->length >> 8);
-		memcpy(prefixed + n, record, record->length);
-		n += record->length;
+		n += put_prefixed(prefixed + n, record);
 		at += record->length;
 	}
 	put("record", "home", 0xff, prefixed, n);

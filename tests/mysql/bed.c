@@ -16,24 +16,11 @@
 
 #include "base/clock.h"
 #include "persist/schema.h"
+#include "tests/shell.h"
 
 #define SERVER_START_MS 20000
 
 extern char **environ;
-
-/* Run a shell command with a path; fails the test when it fails. */
-__attribute__((format(printf, 1, 2))) static void
-shell(const char *format, ...)
-{
-	char command[512];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(command, sizeof(command), format, arguments);
-	va_end(arguments);
-	if (system(command) != 0)
-		fail_msg("command failed: %s", command);
-}
 
 static void
 server_socket(const struct bed_server *server, char *path, size_t bytes)

@@ -13,26 +13,12 @@
 #include <unistd.h>
 
 #include "persist/schema.h"
+#include "tests/shell.h"
 
 #define USERS 12
 
 static struct bed_server server;
 static struct bed bed;
-
-static void shell(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static void
-shell(const char *format, ...)
-{
-	char command[2048];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(command, sizeof(command), format, arguments);
-	va_end(arguments);
-	if (system(command) != 0)
-		fail_msg("failed: %s", command);
-}
 
 static void
 write_fixture(void)

@@ -21,6 +21,7 @@
 #include "persist/segment_list.h"
 #include "persist/snapshot.h"
 #include "tests/persist/kept_story.h"
+#include "tests/shell.h"
 
 enum way {
 	FAILS,
@@ -123,21 +124,9 @@ static char whole[64], sealed[64];
 static const char *template = whole;
 
 static void
-run(const char *format, ...)
-{
-	char command[512];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(command, sizeof(command), format, arguments);
-	va_end(arguments);
-	assert_int_equal(system(command), 0);
-}
-
-static void
 put_back(void)
 {
-	run("rm -rf %s && cp -a %s %s", f.directory, template, f.directory);
+	shell("rm -rf %s && cp -a %s %s", f.directory, template, f.directory);
 }
 
 static int
@@ -151,14 +140,14 @@ open_story(void **unused)
 	fclose(nowhere);
 	fixture_close(&f);
 	snprintf(whole, sizeof(whole), "%s/whole", f.root);
-	run("cp -a %s %s", f.directory, whole);
+	shell("cp -a %s %s", f.directory, whole);
 	assert_int_equal(fixture_open(&f), 0);
 	memcpy(f.core_sequence, f.journal.ring_sequence, sizeof(f.core_sequence));
 	while (f.journal.segment_number < 2)
 		fixture_frame(&f, 600);
 	fixture_close(&f);
 	snprintf(sealed, sizeof(sealed), "%s/sealed", f.root);
-	run("cp -a %s %s", f.directory, sealed);
+	shell("cp -a %s %s", f.directory, sealed);
 	return 0;
 }
 
@@ -197,7 +186,7 @@ open_new(void)
 	int rc;
 
 	plan.armed = false;
-	run("rm -rf %s", f.directory);
+	shell("rm -rf %s", f.directory);
 	plan.armed = armed;
 	rc = fixture_open(&f);
 	plan.armed = false;

@@ -34,6 +34,7 @@
 #include "persist/journal_reader.h"
 #include "shm/ids.h"
 #include "tests/dataplane/node.h"
+#include "tests/shell.h"
 
 #define CYCLES_DEFAULT 4
 #define MUTANT_CYCLES  6
@@ -78,19 +79,6 @@ below(uint64_t limit)
 {
 	random_state += UINT64_C(0x9e3779b97f4a7c15);
 	return hb_mix64(random_state) % limit;
-}
-
-__attribute__((format(printf, 1, 2))) static void
-shell(const char *format, ...)
-{
-	char command[600];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(command, sizeof(command), format, arguments);
-	va_end(arguments);
-	if (system(command) != 0)
-		fail_msg("command failed: %s", command);
 }
 
 /* ---- a node ---- */

@@ -4,6 +4,17 @@
 # The simulator and the comparison with the reference model: programs of the build; as root it is
 # brought up to date first.
 
+# run_built PROGRAM ARGUMENT...: becomes a program of the build.
+run_built() {
+    local program=$BUILD/$1
+    shift
+    if [ "$(id -u)" -eq 0 ]; then
+        { setup && build; } >&2
+    fi
+    [ -x "$program" ] || fail "nothing is built; run ./hongbao build as root"
+    exec "$program" "$@"
+}
+
 command_sim() {
     if help_wanted "$@"; then
         cat <<'END'
@@ -28,11 +39,7 @@ lost, with the seed or script that shows it.
 END
         return
     fi
-    if [ "$(id -u)" -eq 0 ]; then
-        { setup && build; } >&2
-    fi
-    [ -x "$BUILD/tests/sim/hongbao-sim" ] || fail "nothing is built; run ./hongbao build as root"
-    exec "$BUILD/tests/sim/hongbao-sim" "$@"
+    run_built tests/sim/hongbao-sim "$@"
 }
 
 command_difference() {
@@ -54,10 +61,5 @@ each reply, and now and then the whole state; exit 1 at the first difference.
 END
         return
     fi
-    if [ "$(id -u)" -eq 0 ]; then
-        { setup && build; } >&2
-    fi
-    [ -x "$BUILD/tests/reference/hongbao-difference" ] ||
-        fail "nothing is built; run ./hongbao build as root"
-    exec "$BUILD/tests/reference/hongbao-difference" "$@"
+    run_built tests/reference/hongbao-difference "$@"
 }
