@@ -205,6 +205,10 @@ prefetch_behind(struct hb_lcore *lcore, const uint8_t *at, int64_t available)
 static void
 handle_frames(struct hb_lcore *lcore, uint32_t slot, int n)
 {
+	hb_token_batch_begin(&lcore->tokens);
+	for (int i = 0; i < n; i++)
+		hb_token_batch_add(&lcore->tokens, frame_at(lcore, i));
+	lcore->input.tokens = &lcore->tokens;
 	for (int i = 0; i < n && i < HB_PREFETCH_HEAD_AHEAD; i++)
 		prefetch(lcore, frame_at(lcore, i), hb_prefetch_head);
 	for (int i = 0; i < n && i < HB_PREFETCH_CLAIMS_AHEAD; i++)
@@ -216,8 +220,10 @@ handle_frames(struct hb_lcore *lcore, uint32_t slot, int n)
 		if (i + HB_PREFETCH_CLAIMS_AHEAD < n)
 			prefetch(lcore, frame_at(lcore, i + HB_PREFETCH_CLAIMS_AHEAD),
 				hb_prefetch_claims);
+		lcore->input.token_place = (uint32_t)i;
 		hb_frame_handle(lcore, slot, frame_at(lcore, i), frame_at(lcore, i)->length);
 	}
+	lcore->input.tokens = NULL;
 }
 
 static void

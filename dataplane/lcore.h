@@ -179,6 +179,7 @@ struct hb_lcore {
 	bool stopping;
 	uint64_t stop_deadline_ns;
 	/* scratch */
+	struct hb_token_batch tokens; /* of the burst at work */
 	_Alignas(64) uint8_t frames[HB_BURST_MAX][HB_FRAME_BYTES_MAX];
 	_Alignas(64) uint8_t records[HB_DECISION_BYTES_MAX];
 	_Alignas(64) uint8_t reply[HB_REPLY_BYTES_MAX];

@@ -381,6 +381,7 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 {
 	static _Alignas(64) uint8_t records[HB_DECISION_BYTES_MAX];
 	static _Alignas(64) uint8_t reply[HB_REPLY_BYTES_MAX];
+	static struct hb_token_batch tokens;
 	struct hb_decision decision = {.records = records, .reply = (void *)reply};
 	struct hb_credit credit[HB_BURST_MAX];
 	uint32_t from[HB_BURST_MAX];
@@ -391,6 +392,10 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 			prefetch_frame(world, frames, i, count, hb_prefetch_head);
 	for (uint32_t i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
 		prefetch_frame(world, frames, i, count, hb_prefetch_claims);
+	hb_token_batch_begin(&tokens);
+	for (uint32_t i = 0; i < count; i++)
+		hb_token_batch_add(&tokens, &frames[i]);
+	world->input.tokens = &tokens;
 	for (uint32_t i = 0; i < count; i++) {
 		struct hb_partition *p;
 
@@ -404,6 +409,7 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 		}
 		from[i] = hb_partition_of(frames[i].target);
 		p = &world->state.partition[from[i]];
+		world->input.token_place = i;
 		hb_decide(p, &frames[i], &world->input, &decision);
 		perform(world, p, &decision, &credit[i]);
 		touched |= 1u << from[i];
@@ -414,6 +420,7 @@ drive_burst(struct hb_world *world, const struct hb_frame *frames, uint32_t coun
 	for (uint32_t i = 0; i < HB_PREFETCH_HEAD_AHEAD && i < behind; i++)
 		prefetch_frame(world, frames, count + i, count + i + 1, hb_prefetch_head);
 	deliver_burst(world, credit, from, count);
+	world->input.tokens = NULL;
 }
 
 void

@@ -7,17 +7,29 @@
 #include "shm/decide_internal.h"
 #include "shm/token.h"
 
+/* The MAC by the key that signs is made for all of the burst, those of older keys are rare. */
+static uint64_t
+mac_of(const struct hb_input *input, uint32_t key, const struct hb_frame *frame, uint32_t *initial)
+{
+	const uint8_t *bytes = input->config->token_keys.key[key];
+
+	if (key == 0 && input->tokens != NULL)
+		return hb_token_batch_mac(input->tokens, input->token_place, bytes, initial);
+	return hb_token_mac_and_initial(bytes, frame->token_id, frame->user, frame->target,
+		frame->token_expiry_s, frame->operation, initial);
+}
+
 /* Is the frame's MAC that of a key in force? @param initial of that key */
 static bool
-mac_fits(const struct hb_token_keys *keys, const struct hb_frame *frame, uint64_t now_s,
+mac_fits(const struct hb_input *input, const struct hb_frame *frame, uint64_t now_s,
 	uint32_t *initial)
 {
+	const struct hb_token_keys *keys = &input->config->token_keys;
+
 	for (uint32_t i = 0; i < keys->count; i++) {
 		if (i > 0 && now_s > keys->until_s[i])
 			continue;
-		if (hb_token_mac_and_initial(keys->key[i], frame->token_id, frame->user,
-			    frame->target, frame->token_expiry_s, frame->operation,
-			    initial) == frame->token_mac)
+		if (mac_of(input, i, frame, initial) == frame->token_mac)
 			return true;
 	}
 	return false;
@@ -36,7 +48,7 @@ hbi_token_check(const struct hb_partition *p, const struct hb_frame *frame,
 			return HB_STATUS_OK;
 		return HB_STATUS_TOKEN_INVALID;
 	}
-	if (!mac_fits(&input->config->token_keys, frame, now_s, &initial))
+	if (!mac_fits(input, frame, now_s, &initial))
 		return HB_STATUS_TOKEN_INVALID;
 	if (frame->token_expiry_s < now_s)
 		return HB_STATUS_TOKEN_EXPIRED;

@@ -16,7 +16,7 @@
 #define HB_SHM_ENGINE_H
 
 #include "shm/state.h"
-#include "shm/token.h"
+#include "shm/token_batch.h"
 
 struct hb_engine_config {
 	struct hb_token_keys token_keys;
@@ -39,8 +39,10 @@ struct hb_input {
 	bool clock_stopped;
 	bool trusted;	       /* the frame came through a ring of control: no money token needed */
 	uint64_t retention_ms; /* how long what is over stays in memory; EVICT */
-	uint64_t applied_sequence; /* core sequence up to which MySQL has the ring's records */
-	bool credits_reserve_low;  /* some partition's account table is down to its reserve */
+	uint64_t applied_sequence;     /* core sequence up to which MySQL has the ring's records */
+	bool credits_reserve_low;      /* some partition's account table is down to its reserve */
+	struct hb_token_batch *tokens; /* of the burst the frame is in, or NULL: its MAC alone */
+	uint32_t token_place;	       /* of the frame in it */
 };
 
 struct hb_decision {

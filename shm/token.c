@@ -16,40 +16,30 @@
 
 _Static_assert(HB_TOKEN_KEY_BYTES == HB_SIPHASH_KEY_BYTES, "SipHash-2-4 key");
 
-#define MAC_WORDS     4 /* id, user, target; expiry and operation as two halves of the last */
-#define INITIAL_WORDS 3 /* id, user, 1 */
-#define INITIAL_FIRST 10000
-#define INITIAL_COUNT 90000
-
-static uint64_t
-last_mac_word(uint32_t expiry_s, uint8_t operation)
-{
-	return (uint64_t)operation << 32 | expiry_s;
-}
-
 uint64_t
 hb_token_mac(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user, uint64_t target,
 	uint32_t expiry_s, uint8_t operation)
 {
-	uint64_t word[MAC_WORDS] = {id, user, target, last_mac_word(expiry_s, operation)};
+	uint64_t word[HB_TOKEN_MAC_WORDS] = {
+		id, user, target, hb_token_last_word(expiry_s, operation)};
 
-	return hb_siphash_words(key, word, MAC_WORDS);
+	return hb_siphash_words(key, word, HB_TOKEN_MAC_WORDS);
 }
 
 uint32_t
 hb_token_initial_sequence(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user)
 {
-	uint64_t word[INITIAL_WORDS] = {id, user, 1};
+	uint64_t word[HB_TOKEN_INITIAL_WORDS] = {id, user, 1};
 
-	return INITIAL_FIRST +
-	       (uint32_t)(hb_siphash_words(key, word, INITIAL_WORDS) % INITIAL_COUNT);
+	return hb_token_initial_of(hb_siphash_words(key, word, HB_TOKEN_INITIAL_WORDS));
 }
 
 uint64_t
 hb_token_mac_and_initial(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user,
 	uint64_t target, uint32_t expiry_s, uint8_t operation, uint32_t *initial)
 {
-	uint64_t word[MAC_WORDS] = {id, user, target, last_mac_word(expiry_s, operation)};
+	uint64_t word[HB_TOKEN_MAC_WORDS] = {
+		id, user, target, hb_token_last_word(expiry_s, operation)};
 	struct hb_siphash mac = hb_siphash_begin(key);
 	struct hb_siphash first;
 
@@ -60,9 +50,8 @@ hb_token_mac_and_initial(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uin
 	hb_siphash_word(&mac, word[2]);
 	hb_siphash_word(&first, 1);
 	hb_siphash_word(&mac, word[3]);
-	*initial =
-		INITIAL_FIRST + (uint32_t)(hb_siphash_end(&first, INITIAL_WORDS) % INITIAL_COUNT);
-	return hb_siphash_end(&mac, MAC_WORDS);
+	*initial = hb_token_initial_of(hb_siphash_end(&first, HB_TOKEN_INITIAL_WORDS));
+	return hb_siphash_end(&mac, HB_TOKEN_MAC_WORDS);
 }
 
 static const struct {

@@ -48,6 +48,24 @@ uint64_t hb_token_mac(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64
 uint32_t hb_token_initial_sequence(
 	const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user);
 
+/* Words that the hashes are made of. */
+#define HB_TOKEN_MAC_WORDS     4
+#define HB_TOKEN_INITIAL_WORDS 3
+
+/** The last word of the MAC. */
+static inline uint64_t
+hb_token_last_word(uint32_t expiry_s, uint8_t operation)
+{
+	return (uint64_t)operation << 32 | expiry_s;
+}
+
+/** The initial sequence from its hash. */
+static inline uint32_t
+hb_token_initial_of(uint64_t hash)
+{
+	return 10000 + (uint32_t)(hash % 90000);
+}
+
 /** Both at once, as a request needs both. @param initial set @return the MAC */
 uint64_t hb_token_mac_and_initial(const uint8_t key[HB_TOKEN_KEY_BYTES], uint64_t id, uint64_t user,
 	uint64_t target, uint32_t expiry_s, uint8_t operation, uint32_t *initial);

@@ -94,6 +94,79 @@ test_mac_and_initial_sequence_are_siphash_of_the_documented_bytes(void **unused)
 	}
 }
 
+/* A frame whose fields are anybody's. */
+static struct hb_frame
+frame_of(uint64_t n)
+{
+	return (struct hb_frame){.operation = (uint8_t)(HB_OP_GRAB + n % 3),
+		.token_id = hb_mix64(5 * n + 1),
+		.user = hb_mix64(5 * n + 2),
+		.target = hb_mix64(5 * n + 3),
+		.token_expiry_s = (uint32_t)hb_mix64(5 * n + 4)};
+}
+
+static void
+expect_alone(const struct hb_frame *frame, uint64_t mac, uint32_t initial)
+{
+	uint32_t initial_alone;
+
+	assert_true(hb_token_mac_and_initial(key, frame->token_id, frame->user, frame->target,
+			    frame->token_expiry_s, frame->operation, &initial_alone) == mac);
+	assert_int_equal(initial, initial_alone);
+}
+
+static void
+test_macs_of_a_burst_are_those_of_its_frames_alone_on_every_processor(void **unused)
+{
+	struct hb_frame frames[HB_BURST_MAX];
+	struct hb_token_batch batch;
+	uint32_t made = 0;
+
+	(void)unused;
+	for (uint32_t by = 0; by < HB_TOKEN_LANES_BY_COUNT; by++) {
+		hb_token_batch_begin(&batch);
+		for (uint32_t i = 0; i < HB_BURST_MAX; i++) {
+			frames[i] = frame_of(by * HB_BURST_MAX + i);
+			hb_token_batch_add(&batch, &frames[i]);
+		}
+		for (uint32_t group = 0; group < HB_BURST_MAX / HB_TOKEN_LANES; group++) {
+			if (!hb_token_batch_make(&batch, group, key, by))
+				continue;
+			made++;
+			for (uint32_t i = 0; i < HB_TOKEN_LANES; i++) {
+				uint32_t place = group * HB_TOKEN_LANES + i;
+
+				expect_alone(&frames[place], batch.mac[place],
+					hb_token_initial_of(batch.initial[place]));
+			}
+		}
+	}
+	assert_true(made >= HB_BURST_MAX / HB_TOKEN_LANES); /* plain ones at least */
+}
+
+static void
+test_a_burst_of_any_length_may_be_asked_in_any_order(void **unused)
+{
+	struct hb_frame frames[HB_BURST_MAX];
+	struct hb_token_batch batch;
+
+	(void)unused;
+	for (uint32_t count = 1; count <= HB_BURST_MAX; count++) {
+		hb_token_batch_begin(&batch);
+		for (uint32_t i = 0; i < count; i++) {
+			frames[i] = frame_of(count * HB_BURST_MAX + i);
+			hb_token_batch_add(&batch, &frames[i]);
+		}
+		for (uint32_t n = 0; n < 2 * count; n++) {
+			uint32_t place = (uint32_t)(hb_mix64(count * 100 + n) % count);
+			uint32_t initial;
+			uint64_t mac = hb_token_batch_mac(&batch, place, key, &initial);
+
+			expect_alone(&frames[place], mac, initial);
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -102,6 +175,9 @@ main(void)
 		cmocka_unit_test(test_the_text_comes_back_as_it_was),
 		cmocka_unit_test(test_every_shortened_or_changed_text_is_refused_or_another_token),
 		cmocka_unit_test(test_the_initial_sequence_has_five_digits),
+		cmocka_unit_test(
+			test_macs_of_a_burst_are_those_of_its_frames_alone_on_every_processor),
+		cmocka_unit_test(test_a_burst_of_any_length_may_be_asked_in_any_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
