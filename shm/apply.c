@@ -160,7 +160,8 @@ apply_grab(struct hb_partition *p, const struct hb_record_grab *r, struct hb_cre
 	if (packet->left_count == 0) {
 		packet->state = HB_PACKET_SOLD_OUT;
 		packet->final_sequence = r->head.core_sequence;
-	} else if (taken + 1 == packet->expanded_count) {
+	} else if ((taken + 1) % HB_EXPAND_SHARES_MAX == 0) {
+		HB_ASSERT(taken + 1 == packet->expanded_count);
 		expand_shares(p, packet);
 	}
 	HB_ASSERT(packet->left_fen == r->left_fen);

@@ -97,13 +97,11 @@ hb_decide_mark(
 	hbi_record_end(decision, r, HB_RECORD_MARK, sizeof(*r));
 }
 
+/* Its first line; the seed of a large packet is read again and again. */
 static void
 prefetch_packet(const struct hb_partition *p, uint64_t packet)
 {
-	const uint8_t *at = (const uint8_t *)hbi_packet_slot(p, packet);
-
-	for (uint32_t line = 0; line < sizeof(struct hb_packet); line += HB_CACHE_LINE_BYTES)
-		hb_prefetch(at + line);
+	hb_prefetch_write(hbi_packet_slot(p, packet));
 }
 
 void

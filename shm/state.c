@@ -159,10 +159,10 @@ hbi_account_get(struct hb_partition *p, uint64_t account, uint8_t kind)
 	struct hb_account *slot;
 
 	HB_ASSERT(account != 0);
-	HB_ASSERT(hb_partition_of(account) == p->number);
 	slot = hbi_account_slot(p, account);
 	if (slot->id == account)
 		return slot;
+	HB_ASSERT(hb_partition_of(account) == p->number);
 	HB_ASSERT(p->head->account_count + 1 < p->capacity.accounts);
 	slot->id = account;
 	slot->kind = kind;

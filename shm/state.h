@@ -62,12 +62,15 @@ struct hb_account {
 };
 _Static_assert(sizeof(struct hb_account) == 64, "account");
 
-/* The first line is what a grab needs; the second what creating, expanding and closing need. */
+/*
+ * The first line is what a grab needs, the others what creating, expanding and closing need, and
+ * the seed, which salts the claim index of a large packet.
+ */
 struct hb_packet {
 	uint64_t id; /* 0 = free slot */
 	uint64_t sender;
 	uint64_t group;
-	uint64_t recipient;
+	uint64_t created_ms;
 	int64_t left_fen;
 	uint64_t deadline_ms;
 	uint32_t count;
@@ -79,7 +82,7 @@ struct hb_packet {
 	uint8_t funding;
 
 	int64_t total_fen;
-	uint64_t created_ms;
+	uint64_t recipient;
 	uint64_t order_stamp;
 	int64_t share_min_fen;
 	int64_t share_max_fen;

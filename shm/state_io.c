@@ -38,10 +38,23 @@ read_count(struct stream *s, uint64_t expected, uint64_t max)
 	return s->error == 0 ? count : 0;
 }
 
+/* In the stream, whose order is the one of the first version, these two have changed places. */
 static void
-save_packet(struct stream *s, const struct hb_partition *p, struct hb_packet *packet)
+packet_turn(struct hb_packet *packet)
 {
-	move(s, packet, sizeof(*packet));
+	uint64_t kept = packet->created_ms;
+
+	packet->created_ms = packet->recipient;
+	packet->recipient = kept;
+}
+
+static void
+save_packet(struct stream *s, const struct hb_partition *p, const struct hb_packet *packet)
+{
+	struct hb_packet turned = *packet;
+
+	packet_turn(&turned);
+	move(s, &turned, sizeof(turned));
 	move(s, hb_packet_claims(p, packet), packet->count * sizeof(struct hb_claim));
 	move(s, hbi_packet_greeting(p, packet), packet->greeting_length);
 }
@@ -108,12 +121,23 @@ load_accounts(struct stream *s, struct hb_partition *p, const struct hb_partitio
 	}
 }
 
+/* Shares are drawn in steps, the next one when the last share of a step is taken. */
+static uint32_t
+expanded_count(const struct hb_packet *packet)
+{
+	uint32_t taken = packet->count - packet->left_count;
+	uint32_t steps = (taken / HB_EXPAND_SHARES_MAX + 1) * HB_EXPAND_SHARES_MAX;
+
+	return steps < packet->count ? steps : packet->count;
+}
+
 static bool
 packet_sane(const struct hb_partition *p, const struct hb_packet *packet)
 {
 	return hb_id_kind(packet->id) == HB_ID_PACKET && hb_partition_of(packet->id) == p->number &&
 	       packet->count >= 1 && packet->count <= HB_PACKET_COUNT_MAX &&
-	       packet->left_count <= packet->count && packet->expanded_count <= packet->count &&
+	       packet->left_count <= packet->count &&
+	       packet->expanded_count == expanded_count(packet) &&
 	       packet->greeting_length <= HB_GREETING_BYTES_MAX;
 }
 
@@ -125,6 +149,7 @@ load_packet(struct stream *s, struct hb_partition *p, const struct hb_partition_
 	move(s, &packet, sizeof(packet));
 	if (s->error != 0)
 		return;
+	packet_turn(&packet);
 	slot = &p->packets[(packet.id & HB_ID_COUNTER_MASK) & (p->capacity.packets - 1)];
 	if (!packet_sane(p, &packet) || slot->id == packet.id) {
 		s->error = -EPROTO;
@@ -290,6 +315,7 @@ hb_state_visit_packets(hb_state_io_fn *read, void *context,
 		if (packet.count > HB_PACKET_COUNT_MAX ||
 			packet.greeting_length > HB_GREETING_BYTES_MAX)
 			return -EPROTO;
+		packet_turn(&packet);
 		visit(visitor, &packet);
 		skip(&s, packet.count * sizeof(struct hb_claim) + packet.greeting_length);
 	}
