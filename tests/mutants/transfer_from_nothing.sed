@@ -2,4 +2,4 @@
 # A transfer does not look at the balance.
 # source: shm/decide_control.c
 # caught by: simulator
-/^transfer_check/,/^}/s/if (from->available_fen < f->amount_fen)/if (from->available_fen < 0)/
+/^transfer_check/,/^}/s/hbi_debit_check(from, f->amount_fen)/hbi_debit_check(from, 0)/
