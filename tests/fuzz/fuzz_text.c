@@ -3,7 +3,7 @@
  * Texts that name things: money tokens, order numbers, times, packet ids, account numbers. What is
  * parsed must come back as the same text.
  *
- * Parsers: shm/token.c without siphash hb_token_mac hb_token_initial_sequence,
+ * Parsers: shm/token.c without hb_token_mac* hb_token_initial_sequence,
  * shm/order_number.c without hb_stamp_next hb_beijing_day put_stamp_1 hb_order_number_format
  */
 #include <stdio.h>

@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "dataplane/wire.h"
+#include "persist/journal_format.h"
 #include "tests/engine/world.h"
 
 #define USERS 12
@@ -67,6 +68,133 @@ put_prefixed(uint8_t *out, const struct hb_record *record)
 	out[1] = (uint8_t)(record->length >> 8);
 	memcpy(out + 2, record, record->length);
 	return 2 + (size_t)record->length;
+}
+
+#define JOURNAL_FRAMES 6 /* of a file for fuzz_journal.c */
+
+/* The records of one ring, each in a frame of its own, a fault before the third. @return bytes */
+static size_t
+journal_frames(uint8_t *out, uint32_t ring, bool faults, uint8_t fault)
+{
+	size_t n = 0;
+	uint32_t count = 0;
+
+	for (uint64_t at = 0; at < world.journal_bytes && count < JOURNAL_FRAMES;) {
+		const struct hb_record *record = (const void *)(world.journal + at);
+
+		at += record->length;
+		if (record->ring != ring)
+			continue;
+		if (faults)
+			out[n++] = count == 2 ? fault : 0;
+		n += put_prefixed(out + n, record);
+		count++;
+	}
+	HB_ASSERT(count > 3);
+	out[n++] = 0; /* frames end where nothing is left */
+	return n;
+}
+
+/* The same with two records in a frame. */
+static size_t
+journal_pairs(uint8_t *out, uint32_t ring)
+{
+	uint8_t *length = NULL;
+	size_t n = 0, begin = 0;
+	uint32_t count = 0;
+
+	for (uint64_t at = 0; at < world.journal_bytes && count < JOURNAL_FRAMES;) {
+		const struct hb_record *record = (const void *)(world.journal + at);
+
+		at += record->length;
+		if (record->ring != ring)
+			continue;
+		if (count++ % 2 == 0) {
+			length = out + n;
+			n += 2;
+			begin = n;
+		}
+		memcpy(out + n, record, record->length);
+		n += record->length;
+		length[0] = (uint8_t)(n - begin);
+		length[1] = (uint8_t)((n - begin) >> 8);
+	}
+	out[n++] = 0;
+	return n;
+}
+
+/* Ways of a journal's bytes: see the head of fuzz_journal.c. */
+static void
+put_journals(void)
+{
+	static const struct {
+		const char *name;
+		uint8_t mode, asked[6];
+		uint32_t asked_bytes;
+	} ways[] = {
+		{"split", 0x09, {0}, 0},
+		{"packed", 0x03, {0}, 0},
+		{"packed-split", 0x0b, {0}, 0},
+		{"ask-oldest", 0x29, {0}, 1},
+		{"ask-second", 0x29, {4}, 1},
+		{"ask-above", 0x21, {7}, 1},
+		{"ask-limit", 0x21, {1 | 2 << 3}, 1},
+		{"ask-packed", 0x2b, {5}, 1},
+		{"superblock-both", 0x05, {3, 0, 0, 1}, 4},
+		{"superblock-first", 0x05, {1, 40, 0, 1}, 4},
+		{"superblock-version", 0x05, {7, 8, 0, 9}, 4},
+		{"superblock-place", 0x05, {7, 16, 0, 1}, 4},
+		{"superblock-cut", 0x05, {8, 0, 8, 0}, 4},
+		{"superblock-none", 0x05, {16, 0, 0, 0}, 4},
+		{"superblock-durable", 0x05, {7, offsetof(struct hb_superblock, durable_seq), 0, 9},
+			4},
+		{"later", 0x43, {0}, 0},
+		{"later-split", 0x4b, {0}, 0},
+		{"first-gone", 0x29, {0x80 | 1}, 1},
+		{"first-gone-oldest", 0x29, {0x80}, 1},
+	};
+	static uint8_t bytes[1 << 16];
+	const uint32_t ring = hb_partition_of(1001);
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		size_t n = ways[i].asked_bytes;
+
+		memcpy(bytes, ways[i].asked, n);
+		n += journal_frames(bytes + n, ring, false, 0);
+		put("journal", ways[i].name, ways[i].mode, bytes, n);
+	}
+	for (uint8_t fault = 1; fault < 37; fault++) {
+		char name[32];
+		size_t n = 1;
+
+		if (fault > 11 && fault < 32)
+			continue;
+		snprintf(name, sizeof(name), "fault-%02u", fault);
+		n = journal_frames(bytes, ring, true, fault);
+		put("journal", name, 0x11, bytes, n);
+		snprintf(name, sizeof(name), "packed-fault-%02u", fault);
+		bytes[0] = 0;
+		n = 1 + journal_frames(bytes + 1, ring, true, fault);
+		put("journal", name, 0x13, bytes, n);
+	}
+	for (uint8_t fault = 1; fault < 8; fault++) {
+		char name[32];
+		size_t n;
+
+		snprintf(name, sizeof(name), "packed-wrong-%u", fault);
+		bytes[0] = fault;
+		n = 1 + journal_frames(bytes + 1, ring, true, 0);
+		put("journal", name, 0x13, bytes, n);
+	}
+	/* two records in each frame, asked for the second */
+	bytes[0] = 2;
+	put("journal", "ask-within", 0x21, bytes, 1 + journal_pairs(bytes + 1, ring));
+	/* the newest of three says more than is there */
+	bytes[0] = 1 | 3 << 5;
+	put("journal", "witness", 0x21, bytes, 1 + journal_frames(bytes + 1, ring, false, 0) / 4);
+	for (uint32_t at = 0; at < 3; at++)
+		bytes[at] = (uint8_t)(1 + at);
+	put("journal", "raw-short", 0, bytes, 3);
 }
 
 /* All records as fuzz_record.c wants them, and each ring's as frames for fuzz_journal.c. */
@@ -339,6 +467,7 @@ main(int argc, char **argv)
 	root = argv[1];
 	live();
 	put_records();
+	put_journals();
 	put_frames();
 	put_framed();
 	put_packets();
