@@ -29,7 +29,7 @@ static void
 hex(char *to, const uint8_t *bytes, size_t length)
 {
 	for (size_t i = 0; i < length; i++)
-		sprintf(to + 2 * i, "%02x", bytes[i]);
+		snprintf(to + 2 * i, 3, "%02x", bytes[i]);
 }
 
 static struct hb_jwt *

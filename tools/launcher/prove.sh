@@ -28,7 +28,7 @@ FUZZ_TARGETS=(business config frame framed gateway journal jwt record snapshot t
 
 fuzz_usage() {
     cat <<'END'
-usage: ./hongbao fuzz [TARGET...] [--runs N] [--json]
+usage: ./hongbao fuzz [TARGET...] [--runs N | --until N] [--json]
 
 Runs libFuzzer (clang, AddressSanitizer, UndefinedBehaviorSanitizer) over what reads bytes from
 outside; without a target over all of them in turn. What was found to reach new code is kept in
@@ -36,6 +36,8 @@ build-fuzz/corpus/TARGET, so a second call goes on from there, and the execution
 added up. An input that ends the program is kept in build-fuzz/found/TARGET-*.
 
   --runs N   executions of each target in this call (100000)
+  --until N  as many as are missing to N in all calls; begin with --coverage, and delete
+             build-fuzz/executions to count anew
   --json     the last line is one JSON object: executions and findings by target
   --list     name the targets and end
   --coverage what each target reaches of its parsers (its corpus and 3,000 mutations of it), instead
@@ -54,12 +56,17 @@ fuzz_build() {
     quietly "the compilation" ninja -C "$build" "${@/#/tests/fuzz/fuzz_}"
 }
 
-# fuzz_one BUILD TARGET RUNS: runs it and prints "executions findings" of all calls.
+# fuzz_one BUILD TARGET RUNS UNTIL: runs it and prints "executions findings" of all calls.
 fuzz_one() {
-    local build=$1 target=$2 runs=$3 corpus=$1/corpus/$2 found=$1/found log done=0 leaks=1
+    local build=$1 target=$2 runs=$3 until=$4 corpus=$1/corpus/$2 found=$1/found log done=0 leaks=1
     mkdir -p "$corpus" "$found" "$build/executions"
     log=$(mktemp)
     [ ! -s "$build/executions/$target" ] || done=$(cat "$build/executions/$target")
+    [ -z "$until" ] || runs=$((until > done ? until - done : 0))
+    if [ "$runs" -eq 0 ]; then
+        echo "$done $(find "$found" -name "$target-*" | wc -l)"
+        return
+    fi
     # libconfig itself leaks a string when a file ends inside quotes; the programs end then
     [ "$target" != config ] || leaks=0
     ASAN_OPTIONS=detect_leaks=$leaks UBSAN_OPTIONS=halt_on_error=1 "$build/tests/fuzz/fuzz_$target" -runs="$runs" -max_len=4096 \
@@ -73,7 +80,7 @@ fuzz_one() {
 }
 
 command_fuzz() {
-    local runs=100000 json=0 targets=() build=$ROOT/build-fuzz target counts all="" bad=0
+    local runs=100000 until="" json=0 targets=() build=$ROOT/build-fuzz target counts all="" bad=0
     while [ $# -gt 0 ]; do
         case $1 in
         --help | -h)
@@ -95,6 +102,11 @@ command_fuzz() {
             runs=$2
             shift
             ;;
+        --until)
+            [[ "${2:-}" =~ ^[0-9]+$ ]] || fail "--until wants a number"
+            until=$2
+            shift
+            ;;
         *)
             [[ " ${FUZZ_TARGETS[*]} " == *" $1 "* ]] ||
                 fail "there is no target '$1'; ./hongbao fuzz --list names them"
@@ -107,7 +119,7 @@ command_fuzz() {
     setup --fuzz >&2
     fuzz_build "$build" "${targets[@]}"
     for target in "${targets[@]}"; do
-        counts=$(fuzz_one "$build" "$target" "$runs")
+        counts=$(fuzz_one "$build" "$target" "$runs" "$until")
         note "$target: ${counts% *} executions in all, ${counts#* } findings" >&2
         [ "${counts#* }" -eq 0 ] || bad=1
         all+="${all:+,}\"$target\":{\"executions\":${counts% *},\"findings\":${counts#* }}"
