@@ -23,10 +23,9 @@
 #include "persist/source.h"
 #include "persist/superblock.h"
 
-#define REASON_BYTES	   160
-#define LOOKS_MAX	   4 /* before an unreadable place is believed to be damaged */
-#define LATER_SCAN_BYTES   (UINT64_C(1) << 20) /* of each segment behind the end */
-#define LATER_SEGMENTS_MAX 80		       /* more than segments can be ready ahead */
+#define REASON_BYTES	 160
+#define LOOKS_MAX	 4 /* before an unreadable place is believed to be damaged */
+#define LATER_SCAN_BYTES (UINT64_C(1) << 20) /* of each segment behind the end */
 
 struct hb_journal_reader {
 	char directory[HB_JOURNAL_ERROR_BYTES / 2];
@@ -437,36 +436,48 @@ later_in_file(
 	return newest;
 }
 
-/* The newest sequence that anything behind the end names; 0: nothing. */
+/* The newest sequence that a segment names behind the end. */
 static uint64_t
-later_seq(struct hb_journal_reader *reader)
+later_in_segment(struct hb_journal_reader *reader, uint64_t number)
 {
-	uint64_t newest = 0;
-	uint64_t number = reader->source.segment_number;
+	struct hb_source *probe = &reader->probe;
+	bool here = number == reader->source.segment_number;
+	uint64_t seq = 0;
 
-	for (uint64_t i = 0; i < LATER_SEGMENTS_MAX; i++) {
-		struct hb_source *probe = &reader->probe;
-		bool here = i == 0 && !reader->source.packed;
+	if (hb_source_open(probe, reader->dir_fd, number, reader->superblock.stream_id, false) != 0)
+		return 0;
+	if (probe->packed)
+		seq = probe->header.last_seq;
+	else
+		seq = later_in_file(reader, probe,
+			here ? reader->source.offset + HB_JOURNAL_BLOCK_BYTES : 0,
+			here ? UINT64_MAX / 2 : LATER_SCAN_BYTES);
+	hb_source_close(probe);
+	return seq;
+}
+
+/* The newest sequence that anything behind the end names, 0: nothing. @return 0 or -errno */
+static int
+later_seq(struct hb_journal_reader *reader, uint64_t *newest)
+{
+	uint64_t first = reader->source.segment_number + (reader->source.packed ? 1 : 0);
+	struct hb_segment_list list;
+	int rc = hb_segment_list_read(&list, reader->dir_fd);
+
+	*newest = 0;
+	if (rc != 0)
+		fail(reader, rc, "journal %s: cannot list segments: %s", reader->directory,
+			strerror(-rc));
+	for (size_t i = 0; i < list.count; i++) {
 		uint64_t seq = 0;
-		int rc;
 
-		if (i == 0 && reader->source.packed)
-			continue;
-		rc = hb_source_open(
-			probe, reader->dir_fd, number + i, reader->superblock.stream_id, false);
-		if (rc == -ENOENT)
-			continue;
-		if (rc == 0 && probe->packed)
-			seq = probe->header.last_seq;
-		else if (rc == 0)
-			seq = later_in_file(reader, probe,
-				here ? reader->source.offset + HB_JOURNAL_BLOCK_BYTES : 0,
-				here ? UINT64_MAX / 2 : LATER_SCAN_BYTES);
-		if (seq > newest)
-			newest = seq;
-		hb_source_close(probe);
+		if (list.entry[i].number >= first)
+			seq = later_in_segment(reader, list.entry[i].number);
+		if (seq > *newest)
+			*newest = seq;
 	}
-	return newest;
+	hb_segment_list_free(&list);
+	return rc;
 }
 
 static int
@@ -486,12 +497,13 @@ damaged(struct hb_journal_reader *reader, const char *who, uint64_t seq)
 		reader->reason, who, (unsigned long long)seq);
 }
 
-/* No frame where one is looked for: the end, or damage? @return 0, 1 to look again, -EBADMSG */
+/* No frame where one is looked for: the end, or damage? @return 0, 1 to look again, or -errno */
 static int
 judge_end(struct hb_journal_reader *reader, bool last_look)
 {
 	char why[256];
 	uint64_t later;
+	int rc;
 
 	if (!reader->number_known)
 		return last_look ? damaged(reader, "its name", reader->next_seq) : 1;
@@ -503,7 +515,9 @@ judge_end(struct hb_journal_reader *reader, bool last_look)
 		reader->superblock.durable_seq >= reader->next_seq)
 		return last_look ? damaged(reader, "the superblock", reader->superblock.durable_seq)
 				 : 1;
-	later = later_seq(reader);
+	rc = later_seq(reader, &later);
+	if (rc != 0)
+		return rc;
 	if (later >= reader->next_seq)
 		return last_look ? damaged(reader, "a later frame", later) : 1;
 	return 0;

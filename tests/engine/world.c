@@ -46,6 +46,17 @@ world_close(struct world *w)
 	free(w->journal);
 }
 
+void
+world_forget(struct world *w, uint32_t partition)
+{
+	/* Partitions lie one behind the other, their heads first; the last one is as long. */
+	const uint8_t *first = (const uint8_t *)w->state.partition[0].head;
+	size_t bytes = (size_t)((const uint8_t *)w->state.partition[1].head - first);
+
+	memset(w->state.partition[partition].head, 0, bytes);
+	memset(&w->state.partition[partition].audit, 0, sizeof(w->state.partition[0].audit));
+}
+
 /* splitmix64: good enough to drive tests, and its seed is printed. */
 uint64_t
 world_random(struct world *w)

@@ -307,6 +307,16 @@ begin_frames(struct frames *frames, uint64_t segment)
 	frames->segment = segment;
 }
 
+/* The frames and a block of zeros behind them. */
+static void
+put_raw(const struct frames *frames)
+{
+	uint32_t length = frames->used + 4096;
+
+	put_file(segment_names[frames->segment == 1 ? 0 : 2], frames->bytes,
+		length < FILE_BYTES ? length : FILE_BYTES);
+}
+
 /* The frames of a file without their padding, as one block. @return its bytes, unpacked */
 static size_t
 gather(const struct frames *frames, uint8_t *to)
@@ -391,7 +401,7 @@ put_packed(const struct frames *frames, uint8_t fault, bool later)
 
 		memset(frames->bytes + kept, 0, FILE_BYTES - kept);
 	}
-	put_file(segment_names[0], frames->bytes, FILE_BYTES);
+	put_raw(frames);
 }
 
 static void
@@ -407,7 +417,7 @@ put_frames(struct hb_fuzz_input *input, uint8_t mode)
 			if (packed)
 				put_packed(&frames, fault, (mode & LATER) != 0);
 			else
-				put_file(segment_names[0], file_bytes, FILE_BYTES);
+				put_raw(&frames);
 			begin_frames(&frames, 2);
 		}
 		if (!make_frame(input, &frames, (mode & FAULTS) != 0))
@@ -417,7 +427,7 @@ put_frames(struct hb_fuzz_input *input, uint8_t mode)
 	if (packed && frames.segment == 1)
 		put_packed(&frames, fault, (mode & LATER) != 0);
 	else
-		put_file(segment_names[frames.segment == 1 ? 0 : 2], file_bytes, FILE_BYTES);
+		put_raw(&frames);
 }
 
 /* ---- reading ---- */
@@ -443,29 +453,41 @@ pack_now(void)
 	packed_later = 0;
 }
 
+/* Most inputs are read by one reader: it has buffers of megabytes. NULL: it cannot be opened. */
+static struct hb_journal_reader *
+open_reader(bool own)
+{
+	static struct hb_journal_reader *common;
+	char error[HB_JOURNAL_ERROR_BYTES] = "";
+	struct hb_journal_reader *reader = own ? NULL : common;
+
+	if (reader == NULL && hb_journal_reader_open(&reader, directory, error) != 0)
+		HB_ASSERT(error[0] != '\0');
+	if (!own)
+		common = reader;
+	return reader;
+}
+
 /* @param ask bits 0 to 2: begin there, 0 at the oldest; 3, 4: limit; 5, 6: witness; 7: see ASK */
 static void
-read_all(uint8_t ask)
+read_all(uint8_t ask, bool superblock_changed)
 {
-	char error[HB_JOURNAL_ERROR_BYTES] = "";
-	struct hb_journal_reader *reader = NULL;
+	struct hb_journal_reader *reader;
 	struct hb_journal_position at;
 	const struct hb_record *record;
 	uint64_t begin = ask & 7, limit = ask >> 3 & 3, witness = ask >> 5 & 3;
 	uint64_t next = begin;
+	bool own = superblock_changed || witness != 0; /* what it heard stays with a reader */
 	int rc;
 
 	if ((ask & 0x80) != 0) {
 		(void)unlinkat(directory_fd, segment_names[0], 0);
 		(void)unlinkat(directory_fd, segment_names[1], 0);
 	}
-	rc = hb_journal_reader_open(&reader, directory, error);
-	if (rc != 0) {
-		HB_ASSERT(error[0] != '\0');
+	reader = open_reader(own);
+	if (reader == NULL)
 		return;
-	}
-	if (limit != 0)
-		hb_journal_reader_limit(reader, limit);
+	hb_journal_reader_limit(reader, limit != 0 ? limit : UINT64_MAX);
 	if (witness != 0)
 		hb_journal_reader_witness(reader, witness, "a witness");
 	rc = begin == 0 ? hb_journal_reader_seek_first(reader)
@@ -482,7 +504,8 @@ read_all(uint8_t ask)
 		HB_ASSERT(hb_journal_reader_error(reader)[0] != '\0');
 	else if (limit == 0)
 		look_at_end(reader, next);
-	hb_journal_reader_close(reader);
+	if (own)
+		hb_journal_reader_close(reader);
 }
 
 int
@@ -510,6 +533,6 @@ LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		put_file(segment_names[1], input.at, input.left);
 	else
 		put_frames(&input, mode);
-	read_all(ask);
+	read_all(ask, changed);
 	return 0;
 }

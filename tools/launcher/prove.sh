@@ -69,8 +69,9 @@ fuzz_one() {
     fi
     # libconfig itself leaks a string when a file ends inside quotes; the programs end then
     [ "$target" != config ] || leaks=0
-    ASAN_OPTIONS=detect_leaks=$leaks UBSAN_OPTIONS=halt_on_error=1 "$build/tests/fuzz/fuzz_$target" -runs="$runs" -max_len=4096 \
-        -timeout=25 -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix="$found/$target-" \
+    # no stack is kept for each allocation, and no search for rare features: several times as fast
+    ASAN_OPTIONS=detect_leaks=$leaks:malloc_context_size=1:quarantine_size_mb=16 UBSAN_OPTIONS=halt_on_error=1 "$build/tests/fuzz/fuzz_$target" -runs="$runs" -max_len=4096 \
+        -entropic=0 -timeout=25 -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix="$found/$target-" \
         "$corpus" "$ROOT/tests/fuzz/corpus/$target" >"$log" 2>&1 || tail -40 "$log" >&2
     done=$((done + $(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -1 | grep . ||
         echo 0)))
