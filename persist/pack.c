@@ -360,7 +360,7 @@ hb_pack_drop(struct hb_journal *journal, uint64_t below_seq, uint64_t older_than
 	for (size_t i = 0; rc == 0 && i < list.count; i++) {
 		char name[64];
 
-		if (list.entry[i].raw || !list.entry[i].packed)
+		if (list.entry[i].raw)
 			break;
 		snprintf(name, sizeof(name), HB_JOURNAL_PACKED_FORMAT,
 			(unsigned long long)list.entry[i].number);

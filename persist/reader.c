@@ -185,8 +185,6 @@ records_fault(struct hb_journal_reader *reader, const struct hb_journal_frame *f
 
 		if (fault != NULL)
 			return fault;
-		if (record->ring >= HB_RING_COUNT)
-			return "ring number out of range";
 		if ((reader->rings_known || sequence[record->ring] != 0) &&
 			record->core_sequence != sequence[record->ring] + 1)
 			return "the core sequence of its ring is not the next one";
@@ -507,7 +505,8 @@ judge_end(struct hb_journal_reader *reader, bool last_look)
 
 	if (!reader->number_known)
 		return last_look ? damaged(reader, "its name", reader->next_seq) : 1;
-	if (reader->limit != UINT64_MAX && reader->limit >= reader->next_seq)
+	/* nobody looks for a frame above the limit */
+	if (reader->limit != UINT64_MAX)
 		return last_look ? damaged(reader, "the commit watermark", reader->limit) : 1;
 	if (reader->witness_seq >= reader->next_seq)
 		return last_look ? damaged(reader, reader->witness_who, reader->witness_seq) : 1;
@@ -642,7 +641,7 @@ walk_to(struct hb_journal_reader *reader, uint64_t seq)
 	reader->limit = limit;
 	if (rc < 0)
 		return rc;
-	if (reader->frame != NULL && seq >= reader->frame->first_seq && seq < reader->next_seq) {
+	if (reader->frame != NULL && seq < reader->next_seq) {
 		while (reader->frame->first_seq + reader->record_index < seq) {
 			const struct hb_record *record =
 				(const void *)((const uint8_t *)reader->frame +

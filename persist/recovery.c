@@ -50,8 +50,8 @@ walk(struct hb_journal_reader *reader, const struct hb_snapshot_header *snapshot
 		rc = hb_journal_reader_next(reader, &record, &at);
 		if (rc <= 0)
 			return rc;
-		if (at.seq == snapshot->seq + 1 && at.frame->first_seq == at.seq &&
-			snapshot->seq != 0 &&
+		/* a snapshot ends with a frame, the one before this */
+		if (at.seq == snapshot->seq + 1 && snapshot->seq != 0 &&
 			memcmp(at.frame->previous_chain, snapshot->chain, HB_SHA256_BYTES) != 0)
 			return -EXDEV;
 		(*records)++;

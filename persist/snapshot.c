@@ -120,9 +120,8 @@ hb_snapshot_list(const char *directory, uint64_t seq[HB_SNAPSHOTS_MAX])
 		if (strncmp(file->d_name, "snapshot-", strlen("snapshot-")) != 0 ||
 			strlen(digits) != 16)
 			continue;
-		errno = 0;
-		seq[count] = strtoull(digits, &end, 16);
-		if (errno == 0 && *end == '\0' && seq[count] != 0)
+		seq[count] = strtoull(digits, &end, 16); /* 16 digits always fit */
+		if (*end == '\0' && seq[count] != 0)
 			count++;
 	}
 	closedir(folder);
@@ -353,13 +352,20 @@ hb_snapshot_load_newest(const char *directory, uint64_t limit, const uint8_t str
 	}
 	for (int i = 0; i < count; i++) {
 		char path[HB_PATH_MAX];
+		int rc;
 
 		if (seq[i] > limit)
 			continue;
 		snapshot_path(path, directory, seq[i], "");
 		/* verified before a byte of it goes into the state */
-		if (hb_snapshot_verify(path, stream_id, header, error) != 0 ||
-			header->seq != seq[i]) {
+		rc = hb_snapshot_verify(path, stream_id, header, error);
+		if (rc == 0 && header->seq != seq[i]) {
+			snprintf(error, HB_JOURNAL_ERROR_BYTES,
+				"snapshot %.300s: it is the one at sequence %llu", path,
+				(unsigned long long)header->seq);
+			rc = -EBADMSG;
+		}
+		if (rc != 0) {
 			hb_log(HB_LOG_ERROR, "snapshot_damaged",
 				"error=\"%s\" effect=\"an older one and more journal is used\"",
 				error);
