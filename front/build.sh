@@ -49,10 +49,10 @@ if ! configured; then
     # The flags of the packaged nginx, so that the binary signature is the same.
     . "$nginx_src/conf_flags"
     ./configure "${NGX_CONF_FLAGS[@]}" --with-stream=dynamic \
-        --with-cc-opt="-O2 -g -fPIC -D_GNU_SOURCE -fno-strict-aliasing \
+        --with-cc-opt="${HB_MODULE_COVERAGE:+--coverage -fprofile-update=atomic }-O2 -g -fPIC -D_GNU_SOURCE -fno-strict-aliasing \
 -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 -Wshadow -Wformat=2 -Wno-format-nonliteral -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2" \
-        --with-ld-opt="-Wl,-z,relro -Wl,-z,now" \
+        --with-ld-opt="${HB_MODULE_COVERAGE:+--coverage }-Wl,-z,relro -Wl,-z,now" \
         --add-dynamic-module=source/front >configure.log 2>&1 || {
         tail -20 configure.log >&2
         exit 1
