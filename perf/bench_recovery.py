@@ -142,7 +142,8 @@ def recovery(options):
             "rate_range": mine["rate_range"], "grabs": grabs, "packets": grabs // SHARES,
             "records": mine["records"], "state_ms": mine["state_ms"],
             "snapshot_ms": mine["snapshot_ms"], "replay_ms": mine["replay_ms"],
-            "read_only_ms": mine["read_ms"], "marks": mine["marks"], "runs": pairs})
+            "read_only_ms": mine["read_ms"], "marks": mine["marks"], "threads": mine["threads"],
+            "runs": pairs})
         if theirs:
             result["peers"]["redis-aof"] = middle(theirs)
             result["ratios"]["redis-aof"] = round(
@@ -153,9 +154,11 @@ def recovery(options):
     with_node(options, work, snapshot__interval_s=86400, dataplane__mark_interval_s=3600, **more)
     m = result["metrics"]
     print("%d grabs over %d packets: snapshot %.0f ms, replay of %d records %.0f ms = %.2f M "
-          "records/s (%s), of which reading and checking %.0f ms; %d marks compared" % (
+          "records/s (%s) in one thread that reads and %d that apply; reading and checking alone "
+          "%.0f ms; %d marks compared" % (
               grabs, m["packets"], m["snapshot_ms"], m["records"], m["replay_ms"],
-              m["rate_per_s"] / 1e6, m["rate_range"], m["read_only_ms"], m["marks"]))
+              m["rate_per_s"] / 1e6, m["rate_range"], m["threads"], m["read_only_ms"],
+              m["marks"]))
     for name, peer in result["peers"].items():
         print("%s: base file %.2f s, append-only file %.2f s = %.2f M grabs/s (%s); replay is %.1f "
               "times that" % (name, peer["base_s"], peer["aof_s"], peer["rate_per_s"] / 1e6,

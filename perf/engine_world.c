@@ -456,7 +456,7 @@ look_ahead(struct hb_world *world, const uint8_t *at, const uint8_t *end,
 {
 	if (at >= end)
 		return end;
-	prefetch(&world->replica, (const void *)at);
+	prefetch(&world->replica, HB_PARTITIONS_ALL, (const void *)at);
 	return at + ((const struct hb_record *)(const void *)at)->length;
 }
 

@@ -22,6 +22,7 @@
 #include "perf/rings_bench.h"
 #include "perf/usage.h"
 #include "perf/user_tokens.h"
+#include "persist/replay.h"
 
 #define PROCESSES_MAX	    64
 #define RATE_PER_S_MAX	    10000000.0
@@ -79,8 +80,11 @@ static const char help[] =
 	"    --records-per-commit N  (16384)\n"
 	"hongbao-bench mariadb --socket PATH --database NAME --clients N --first N --count N\n"
 	"  grabs in MariaDB alone: perf/mariadb_peer.py\n"
-	"hongbao-bench recovery --config FILE\n"
+	"hongbao-bench recovery --config FILE [--threads N] [--touch]\n"
 	"  what a start of a node does with snapshot and journal; changes nothing\n"
+	"    --threads N    that replay; 0: the one that reads does it (as many as there are "
+	"CPUs)\n"
+	"    --touch        write to every page of the state first\n"
 	"All print JSON objects, one a line.\n";
 
 static _Noreturn void
@@ -562,11 +566,25 @@ run_mariadb(int argc, char **argv)
 static int
 run_recovery(int argc, char **argv)
 {
+	const char *config = NULL;
 	char error[512] = "";
+	int threads = -1;
+	bool touch = false;
 
-	if (argc != 3 || strcmp(argv[1], "--config") != 0)
+	for (int i = 1; i < argc; i++) {
+		if (i + 1 < argc && strcmp(argv[i], "--config") == 0)
+			config = argv[++i];
+		else if (i + 1 < argc && strcmp(argv[i], "--threads") == 0)
+			threads = (int)parse_u64(
+				"--threads must be 0 to 4", argv[++i], 0, HB_REPLAY_THREADS_MAX);
+		else if (strcmp(argv[i], "--touch") == 0)
+			touch = true;
+		else
+			usage_error("recovery does not know", argv[i]);
+	}
+	if (config == NULL)
 		usage_error("recovery needs", "--config FILE");
-	if (hb_recovery_bench(argv[2], error) == 0)
+	if (hb_recovery_bench(config, threads, touch, error) == 0)
 		return 0;
 	fprintf(stderr, "hongbao-bench: recovery: %s\n", error);
 	return 2;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * See recovery_bench.h. One thread, as in a start of hongbao-persist. The state is this process's
- * own and goes with it.
+ * See recovery_bench.h. Threads as in a start of hongbao-persist, or as many as are asked
+ * for. The state is this process's own and goes with it.
  */
 #include "perf/recovery_bench.h"
 
@@ -13,12 +13,16 @@
 #include "base/config.h"
 #include "base/paths.h"
 #include "persist/journal_reader.h"
+#include "persist/replay.h"
 #include "persist/snapshot.h"
+
+#define PAGE_BYTES 4096
 
 _Static_assert(HB_JOURNAL_ERROR_BYTES == 512, "errors are handed on as they are");
 
 struct times {
 	uint64_t create_ns;
+	uint64_t touch_ns;
 	uint64_t load_ns;
 	uint64_t replay_ns;
 	uint64_t read_ns;
@@ -29,6 +33,16 @@ fail(char error[512], int result, const char *what)
 {
 	snprintf(error, 512, "%.200s: %s", what, strerror(-result));
 	return result;
+}
+
+/* The first access to each page, before the clock of anything else starts. */
+static void
+touch_pages(struct hb_state *state)
+{
+	volatile uint8_t *base = state->segment.base;
+
+	for (uint64_t at = 0; at < state->segment.bytes; at += PAGE_BYTES)
+		base[at] = base[at];
 }
 
 /* The reader's work alone: disk, checksums, chain. */
@@ -53,7 +67,8 @@ read_only(struct hb_journal_reader *reader, uint64_t from, uint64_t *records, ch
 
 static int
 measure(struct hb_journal_reader *reader, const char *directory, struct hb_state *state,
-	const struct hb_capacity *capacity, struct times *times, char error[512])
+	const struct hb_capacity *capacity, uint32_t threads, bool touch, struct times *times,
+	char error[512])
 {
 	struct hb_journal_info info;
 	struct hb_snapshot_header header;
@@ -70,6 +85,11 @@ measure(struct hb_journal_reader *reader, const char *directory, struct hb_state
 		return fail(error, result, "no memory for the state");
 
 	begin_ns = hb_mono_ns();
+	if (touch)
+		touch_pages(state);
+	times->touch_ns = hb_mono_ns() - begin_ns;
+
+	begin_ns = hb_mono_ns();
 	result = hb_snapshot_load_newest(
 		directory, UINT64_MAX, info.stream_id, state, &header, error);
 	times->load_ns = hb_mono_ns() - begin_ns;
@@ -77,9 +97,7 @@ measure(struct hb_journal_reader *reader, const char *directory, struct hb_state
 		return result;
 
 	begin_ns = hb_mono_ns();
-	result = hb_journal_reader_seek(reader, header.seq + 1);
-	if (result == 0)
-		result = hb_replay(reader, state, &header, &replay, NULL, NULL, error);
+	result = hb_replay_in_threads(reader, state, &header, threads, &replay, error);
 	times->replay_ns = hb_mono_ns() - begin_ns;
 	if (result != 0)
 		return result;
@@ -91,13 +109,13 @@ measure(struct hb_journal_reader *reader, const char *directory, struct hb_state
 	if (result != 0)
 		return result;
 	printf("{\"snapshot_seq\":%" PRIu64 ",\"seq\":%" PRIu64 ",\"records\":%" PRIu64
-	       ",\"read\":%" PRIu64 ",\"marks\":%" PRIu64,
-		header.seq, replay.seq, replay.records, records, replay.marks);
+	       ",\"read\":%" PRIu64 ",\"marks\":%" PRIu64 ",\"threads\":%u",
+		header.seq, replay.seq, replay.records, records, replay.marks, threads);
 	return 0;
 }
 
 int
-hb_recovery_bench(const char *config_file, char error[512])
+hb_recovery_bench(const char *config_file, int threads, bool touch, char error[512])
 {
 	static struct hb_config config;
 	static struct hb_state state;
@@ -118,11 +136,14 @@ hb_recovery_bench(const char *config_file, char error[512])
 	result = hb_journal_reader_open(&reader, directory, error);
 	if (result != 0)
 		return result;
-	result = measure(reader, directory, &state, &capacity, &times, error);
+	result = measure(reader, directory, &state, &capacity,
+		threads < 0 ? hb_replay_threads() : (uint32_t)threads, touch, &times, error);
 	if (result == 0)
-		printf(",\"state_ms\":%.1f,\"snapshot_ms\":%.1f,\"replay_ms\":%.1f"
+		printf(",\"state_mib\":%" PRIu64 ",\"state_ms\":%.1f,\"touch_ms\":%.1f,\"snapshot_"
+		       "ms\":%.1f,\"replay_ms\":%.1f"
 		       ",\"read_ms\":%.1f}\n",
-			(double)times.create_ns / 1e6, (double)times.load_ns / 1e6,
+			state.segment.bytes >> 20, (double)times.create_ns / 1e6,
+			(double)times.touch_ns / 1e6, (double)times.load_ns / 1e6,
 			(double)times.replay_ns / 1e6, (double)times.read_ns / 1e6);
 	if (state.segment.base != NULL)
 		hb_state_close(&state);

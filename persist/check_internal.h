@@ -9,6 +9,7 @@
 #include "persist/check.h"
 #include "persist/expected.h"
 #include "persist/journal_reader.h"
+#include "persist/replay.h"
 #include "persist/schema.h"
 #include "persist/snapshot.h"
 

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/unix_socket.h"
 #include "persist/persist.h"
+#include "persist/replay.h"
 #include "persist/snapshot.h"
 #include "shm/notices.h"
 
@@ -266,7 +267,7 @@ recover_state(
 		return rc;
 	}
 	rc = hb_state_rebuild(journal->directory, limit, journal->superblock.stream_id, state,
-		&header, &result, error);
+		hb_replay_threads(), &header, &result, error);
 	if (rc != 0)
 		return rc;
 	atomic_fetch_add(&persist->recoveries, 1);

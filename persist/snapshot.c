@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Snapshot files and replay. A snapshot is written under a temporary name, synced, read again in
+ * Snapshot files. A snapshot is written under a temporary name, synced, read again in
  * full, renamed. Memory: one buffer of 1 MiB while writing or reading; the state belongs to the
  * caller. If the process dies here, a .tmp file is left, which the next snapshot overwrites.
  */
@@ -20,15 +20,12 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/log.h"
-#include "base/notify.h"
 #include "base/paths.h"
 #include "persist/journal_frame.h"
-#include "shm/engine.h"
-#include "shm/ids.h"
+#include "persist/replay.h"
 
-#define BUFFER_BYTES	 (UINT32_C(1) << 20)
-#define SNAPSHOT_FOLDER	 "snapshot"
-#define RECORDS_PER_SIGN UINT64_C(65536)
+#define BUFFER_BYTES	(UINT32_C(1) << 20)
+#define SNAPSHOT_FOLDER "snapshot"
 
 /* A section on its way to or from a file. */
 struct stream {
@@ -579,168 +576,6 @@ out:
 	if (rc != 0)
 		snprintf(error, HB_JOURNAL_ERROR_BYTES, "cannot write a snapshot in %.200s: %s",
 			folder, strerror(-rc));
-	return rc;
-}
-
-/* ---- replay ---- */
-
-static int
-contradiction(const struct hb_journal_position *at, const struct hb_record *record,
-	const char *fault, char error[HB_JOURNAL_ERROR_BYTES])
-{
-	snprintf(error, HB_JOURNAL_ERROR_BYTES,
-		"sequence %llu (%s, ring %u, core sequence %llu; segment %llu, frame %llu): %s",
-		(unsigned long long)at->seq, hb_record_type_name(record->type), record->ring,
-		(unsigned long long)record->core_sequence, (unsigned long long)at->segment_number,
-		(unsigned long long)at->frame->frame_number, fault);
-	return -EBADMSG;
-}
-
-static int
-apply_record(struct hb_state *state, const struct hb_record *record,
-	const struct hb_journal_position *at, struct hb_replay_result *result,
-	char error[HB_JOURNAL_ERROR_BYTES])
-{
-	struct hb_credit credit;
-	const char *fault;
-
-	if (record->ring == HB_RING_PERSIST)
-		return 0;
-	fault = hb_apply_check(&state->partition[record->ring], record);
-	if (fault != NULL)
-		return contradiction(at, record, fault, error);
-	hb_apply(&state->partition[record->ring], record, &credit);
-	if (credit.account != 0) {
-		struct hb_partition *to = &state->partition[hb_partition_of(credit.account)];
-
-		fault = hb_apply_credit_check(to, &credit);
-		if (fault != NULL)
-			return contradiction(at, record, fault, error);
-		hb_apply_credit(to, record->ring, &credit);
-	}
-	if (record->type == HB_RECORD_MARK)
-		result->marks++;
-	return 0;
-}
-
-/* A record that is applied soon, in the frame that is read now: all of it was checked. */
-struct ahead {
-	const struct hb_record *record;
-	uint32_t left; /* in the frame, with this one */
-};
-
-static void
-look_ahead(struct ahead *ahead, const struct hb_state *state, hb_prefetch_record_fn *what)
-{
-	if (ahead->left == 0)
-		return;
-	what(state, ahead->record);
-	ahead->record = (const void *)((const uint8_t *)ahead->record + ahead->record->length);
-	ahead->left--;
-}
-
-/* Where what the next records change lies in memory, before each is applied: see engine.h. */
-static void
-prefetch(struct ahead *head, struct ahead *claims, const struct hb_state *state,
-	const struct hb_record *record, const struct hb_journal_position *at)
-{
-	if (at->seq == at->frame->first_seq) {
-		*head = (struct ahead){.record = record, .left = at->frame->record_count};
-		*claims = *head;
-		for (int i = 0; i < HB_PREFETCH_HEAD_AHEAD; i++)
-			look_ahead(head, state, hb_prefetch_record_head);
-		for (int i = 0; i < HB_PREFETCH_CLAIMS_AHEAD; i++)
-			look_ahead(claims, state, hb_prefetch_record_claims);
-	}
-	look_ahead(head, state, hb_prefetch_record_head);
-	look_ahead(claims, state, hb_prefetch_record_claims);
-}
-
-static void
-begin_result(struct hb_replay_result *result, const struct hb_snapshot_header *start)
-{
-	*result = (struct hb_replay_result){
-		.seq = start->seq,
-		.epoch = start->epoch,
-		.frame_number = start->frame_number,
-		.frame_wall_ns = start->frame_wall_ns,
-	};
-	memcpy(result->chain, start->chain, sizeof(result->chain));
-	memcpy(result->ring_sequence, start->ring_sequence, sizeof(result->ring_sequence));
-	memcpy(result->ring_crc, start->ring_crc, sizeof(result->ring_crc));
-}
-
-static void
-note_frame(struct hb_replay_result *result, const struct hb_journal_position *at)
-{
-	result->epoch = at->epoch;
-	result->frame_number = at->frame->frame_number;
-	result->frame_wall_ns = at->frame->wall_ns;
-	memcpy(result->chain, at->frame->chain, sizeof(result->chain));
-}
-
-int
-hb_replay(struct hb_journal_reader *reader, struct hb_state *state,
-	const struct hb_snapshot_header *start, struct hb_replay_result *result,
-	int (*each)(void *context, const struct hb_record *record,
-		const struct hb_journal_position *position),
-	void *context, char error[HB_JOURNAL_ERROR_BYTES])
-{
-	const struct hb_record *record;
-	struct hb_journal_position at;
-	struct ahead head = {0}, claims = {0};
-	int rc;
-
-	begin_result(result, start);
-	rc = hb_journal_reader_seek(reader, start->seq + 1);
-	if (rc != 0) {
-		snprintf(error, HB_JOURNAL_ERROR_BYTES, "%s", hb_journal_reader_error(reader));
-		return rc;
-	}
-	while ((rc = hb_journal_reader_next(reader, &record, &at)) > 0) {
-		/* the journal continues the very frame the snapshot ends with */
-		if (result->records == 0 && start->seq != 0 && at.frame->first_seq == at.seq &&
-			memcmp(at.frame->previous_chain, start->chain, HB_SHA256_BYTES) != 0)
-			return contradiction(
-				&at, record, "the chain does not continue the snapshot", error);
-		if (each != NULL) {
-			rc = each(context, record, &at);
-			if (rc != 0)
-				return rc;
-		}
-		prefetch(&head, &claims, state, record, &at);
-		rc = apply_record(state, record, &at, result, error);
-		if (rc != 0)
-			return rc;
-		result->records++;
-		if (result->records % RECORDS_PER_SIGN == 0)
-			hb_notify_alive(hb_mono_ns()); /* a long replay is no hang */
-		result->seq = at.seq;
-		result->ring_sequence[record->ring] = record->core_sequence;
-		result->ring_crc[record->ring] = record->crc;
-		if (at.frame_end)
-			note_frame(result, &at);
-	}
-	if (rc < 0)
-		snprintf(error, HB_JOURNAL_ERROR_BYTES, "%s", hb_journal_reader_error(reader));
-	return rc;
-}
-
-int
-hb_state_rebuild(const char *directory, uint64_t limit, const uint8_t stream_id[16],
-	struct hb_state *state, struct hb_snapshot_header *header, struct hb_replay_result *result,
-	char error[HB_JOURNAL_ERROR_BYTES])
-{
-	struct hb_journal_reader *reader;
-	int rc = hb_journal_reader_open(&reader, directory, error);
-
-	if (rc != 0)
-		return rc;
-	hb_journal_reader_limit(reader, limit);
-	rc = hb_snapshot_load_newest(directory, limit, stream_id, state, header, error);
-	if (rc == 0)
-		rc = hb_replay(reader, state, header, result, NULL, NULL, error);
-	hb_journal_reader_close(reader);
 	return rc;
 }
 

@@ -4,7 +4,7 @@
  * Snapshots: the state of the 16 partitions at a journal sequence, as a file.
  *
  * A snapshot only saves time: every one can be lost and the journal rebuilds the state. Recovery,
- * the snapshot job and the checks use the same three steps: load, replay, compare.
+ * the snapshot job and the checks use the same three steps: load, replay (replay.h), compare.
  * Files lie in journal/snapshot, one per sequence; a file with its final name is complete, as it
  * was synced, renamed, read again and verified. If the process dies here, a file with the suffix
  * .tmp is left, which the next job removes.
@@ -65,41 +65,6 @@ int hb_snapshot_visit_packets(const char *directory, uint64_t seq, const uint8_t
 /** Write a snapshot of a state at header->seq; fills in the rest of the header. Verifies it. */
 int hb_snapshot_write(const char *directory, const struct hb_state *state,
 	struct hb_snapshot_header *header, char error[HB_JOURNAL_ERROR_BYTES]);
-
-struct hb_replay_result {
-	uint64_t seq; /* newest applied */
-	uint64_t epoch;
-	uint64_t frame_number;
-	uint64_t frame_wall_ns;
-	uint8_t chain[32];
-	uint64_t records;
-	uint64_t marks; /* compared */
-	uint64_t ring_sequence[HB_RING_COUNT];
-	uint32_t ring_crc[HB_RING_COUNT];
-};
-
-/**
- * Apply the records after a snapshot up to the reader's limit or end: hb_apply_check, hb_apply, and
- * the credit at once.
- * @param start header of the snapshot loaded; seq = 0: from the beginning
- * @param each NULL, or called for every record before it is applied; non-zero ends the replay with
- *        that value (checks count there)
- * @return 0, -EBADMSG when a record contradicts the state, or the reader's error; with `error`
- */
-int hb_replay(struct hb_journal_reader *reader, struct hb_state *state,
-	const struct hb_snapshot_header *start, struct hb_replay_result *result,
-	int (*each)(void *context, const struct hb_record *record,
-		const struct hb_journal_position *position),
-	void *context, char error[HB_JOURNAL_ERROR_BYTES]);
-
-/**
- * The newest verified snapshot and the journal behind it up to `limit`, into a new, empty state.
- * @param header of the snapshot used, header->seq = 0 when there was none
- * @return 0 or -errno with `error`, as hb_snapshot_load_newest and hb_replay
- */
-int hb_state_rebuild(const char *directory, uint64_t limit, const uint8_t stream_id[16],
-	struct hb_state *state, struct hb_snapshot_header *header, struct hb_replay_result *result,
-	char error[HB_JOURNAL_ERROR_BYTES]);
 
 /**
  * One run of the snapshot job: newest verified snapshot, replay to the durable sequence, write,

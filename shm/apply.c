@@ -255,6 +255,32 @@ hb_apply(struct hb_partition *p, const struct hb_record *record, struct hb_credi
 	HB_ASSERT(p->head->open_holds_fen >= 0);
 }
 
+struct hb_credit
+hb_record_credit(const struct hb_record *record)
+{
+	const void *at = record;
+
+	switch (record->type) {
+	case HB_RECORD_GRAB: {
+		const struct hb_record_grab *r = at;
+
+		return (struct hb_credit){r->user, r->amount_fen};
+	}
+	case HB_RECORD_TRANSFER: {
+		const struct hb_record_transfer *r = at;
+
+		return (struct hb_credit){r->to, r->amount_fen};
+	}
+	case HB_RECORD_ADJUST: {
+		const struct hb_record_adjust *r = at;
+
+		return (struct hb_credit){r->to, r->amount_fen};
+	}
+	default:
+		return (struct hb_credit){0, 0};
+	}
+}
+
 void
 hb_apply_credit(struct hb_partition *to, uint32_t from_partition, const struct hb_credit *credit)
 {

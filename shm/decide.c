@@ -144,30 +144,48 @@ hb_prefetch_claims(const struct hb_partition *p, const struct hb_frame *frame)
 	hbi_account_prefetch(p, packet->sender);
 }
 
-void
-hb_prefetch_record_head(const struct hb_state *state, const struct hb_record *record)
+static bool
+among(uint32_t partitions, uint32_t partition)
 {
-	const struct hb_record_grab *r = (const void *)record;
-	const struct hb_partition *p = &state->partition[record->ring % HB_PARTITION_COUNT];
-
-	if (record->type != HB_RECORD_GRAB)
-		return;
-	prefetch_packet(p, r->packet);
-	hb_prefetch(&p->windows[hbi_window_home(p, r->token.token_id, r->user)]);
-	hbi_account_prefetch(&state->partition[hb_partition_of(r->user)], r->user);
+	return (partitions >> partition & 1) != 0;
 }
 
 void
-hb_prefetch_record_claims(const struct hb_state *state, const struct hb_record *record)
+hb_prefetch_record_head(
+	const struct hb_state *state, uint32_t partitions, const struct hb_record *record)
 {
 	const struct hb_record_grab *r = (const void *)record;
-	const struct hb_partition *p = &state->partition[record->ring % HB_PARTITION_COUNT];
+	uint32_t from = record->ring % HB_PARTITION_COUNT, to;
+	const struct hb_partition *p = &state->partition[from];
+
+	if (record->type != HB_RECORD_GRAB)
+		return;
+	if (among(partitions, from)) {
+		prefetch_packet(p, r->packet);
+		hb_prefetch(&p->windows[hbi_window_home(p, r->token.token_id, r->user)]);
+	}
+	to = hb_partition_of(r->user);
+	if (among(partitions, to))
+		hbi_account_prefetch(&state->partition[to], r->user);
+}
+
+void
+hb_prefetch_record_claims(
+	const struct hb_state *state, uint32_t partitions, const struct hb_record *record)
+{
+	const struct hb_record_grab *r = (const void *)record;
+	uint32_t from = record->ring % HB_PARTITION_COUNT, to;
+	const struct hb_partition *p = &state->partition[from];
 	const struct hb_credit credit = {.account = r->user};
 	const struct hb_packet *packet;
 
 	if (record->type != HB_RECORD_GRAB)
 		return;
-	hb_prefetch_credit_chain(&state->partition[hb_partition_of(r->user)], &credit);
+	to = hb_partition_of(r->user);
+	if (among(partitions, to))
+		hb_prefetch_credit_chain(&state->partition[to], &credit);
+	if (!among(partitions, from))
+		return;
 	packet = hbi_packet_find(p, r->packet);
 	if (packet == NULL)
 		return;

@@ -108,6 +108,12 @@ void hb_apply_credit(
 	struct hb_partition *to, uint32_t from_partition, const struct hb_credit *credit);
 
 /**
+ * The credit that a record implies, from the record alone: the one that hb_apply hands out. So
+ * partitions can be replayed apart (persist/replay_crew.c).
+ */
+struct hb_credit hb_record_credit(const struct hb_record *record);
+
+/**
  * What a replay checks before hb_apply, so that a damaged journal is named instead of asserted.
  * @return NULL when hb_apply will not fail, else what is wrong (a constant string)
  */
@@ -137,9 +143,15 @@ hb_prefetch_frame_fn hb_prefetch_head;
 /** Prefetch what the packet names: reads it. */
 hb_prefetch_frame_fn hb_prefetch_claims;
 
+#define HB_PARTITIONS_ALL ((UINT32_C(1) << HB_PARTITION_COUNT) - 1)
+
 struct hb_state;
-typedef void hb_prefetch_record_fn(const struct hb_state *state, const struct hb_record *record);
-/** The same two steps before a record is applied again, with the account of its credit. */
+typedef void hb_prefetch_record_fn(
+	const struct hb_state *state, uint32_t partitions, const struct hb_record *record);
+/**
+ * The same two steps before a record is applied again, with the account of its credit.
+ * @param partitions a bit for each that is looked at
+ */
 hb_prefetch_record_fn hb_prefetch_record_head;
 hb_prefetch_record_fn hb_prefetch_record_claims;
 

@@ -19,6 +19,7 @@
 #include <zstd.h>
 
 #include "persist/segment_list.h"
+#include "persist/replay.h"
 #include "persist/snapshot.h"
 #include "tests/persist/kept_story.h"
 #include "tests/shell.h"
@@ -217,7 +218,7 @@ rebuild(void)
 	assert_int_equal(hb_state_create(&state, &capacity, KEPT_NODE), 0);
 	plan.armed = armed;
 	rc = hb_state_rebuild(
-		f.directory, UINT64_MAX, stream_id, &state, &header, &result, f.error);
+		f.directory, UINT64_MAX, stream_id, &state, 0, &header, &result, f.error);
 	plan.armed = false;
 	hb_state_close(&state);
 	return rc;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/crc32c.h"
+#include "persist/replay.h"
 #include "persist/snapshot.h"
 #include "shm/ids.h"
 
@@ -51,7 +52,7 @@ rebuild(struct hb_state *state, struct hb_snapshot_header *header, struct hb_rep
 	assert_int_equal(hb_journal_reader_info(reader, &info), 0);
 	hb_journal_reader_close(reader);
 	return hb_state_rebuild(
-		f.directory, info.durable_seq, info.stream_id, state, header, result, f.error);
+		f.directory, info.durable_seq, info.stream_id, state, 0, header, result, f.error);
 }
 
 static void

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "persist/replay.h"
 #include "persist/snapshot.h"
 
 #define USERS 200

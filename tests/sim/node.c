@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/bits.h"
 #include "base/clock.h"
+#include "persist/replay.h"
 #include "persist/snapshot.h"
 #include "tests/sim/disk.h"
 #include "tests/sim/wrapped.h"
@@ -177,7 +178,7 @@ sim_attach_fresh(void (*look)(const struct hb_state *recovered))
 	sim_enter(SIM_PERSIST);
 	HB_ASSERT(hb_state_create(&state, &sim_capacity, journal->node) == 0);
 	rc = hb_state_rebuild(journal->directory, hb_committed_seq(&journal->commit),
-		journal->superblock.stream_id, &state, &header, &result, node.error);
+		journal->superblock.stream_id, &state, 0, &header, &result, node.error);
 	if (rc == 0)
 		look(&state);
 	if (rc == 0)
