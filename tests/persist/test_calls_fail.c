@@ -112,6 +112,8 @@ WRAP(DIR *, fdopendir, (int fd), (fd), NULL, ENOMEM)
 WRAP(ZSTD_DCtx *, ZSTD_createDCtx, (void), (), NULL, 0)
 WRAP(ZSTD_CCtx *, ZSTD_createCCtx, (void), (), NULL, 0)
 WRAP(EVP_MD_CTX *, EVP_MD_CTX_new, (void), (), NULL, 0)
+WRAP(EVP_MD *, EVP_MD_fetch, (OSSL_LIB_CTX * where, const char *name, const char *properties),
+	(where, name, properties), NULL, 0)
 WRAP(ssize_t, getrandom, (void *bytes, size_t length, unsigned flags), (bytes, length, flags), -1,
 	EIO)
 WRAP_MOVE(pread64, void *)

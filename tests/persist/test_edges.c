@@ -66,6 +66,10 @@ write_of_test(int fd, const void *bytes, size_t length)
 		errno = EINTR;
 		return -1;
 	}
+	if (fd == 2) {
+		errno = ENOSPC;
+		return -1;
+	}
 	if (calls.failed == 0)
 		return fd == 0 ? 0 : (ssize_t)length;
 	calls.failed--;
@@ -276,6 +280,7 @@ writing_all_goes_on_after_a_part_and_an_interruption(void **unused)
 	assert_int_equal(hb_write_all(1, bytes, sizeof(bytes)), 0);
 	assert_int_equal(calls.failed, 0);
 	assert_int_equal(hb_write_all(0, bytes, sizeof(bytes)), -EIO); /* nothing more is taken */
+	assert_int_equal(hb_write_all(2, bytes, sizeof(bytes)), -ENOSPC);
 }
 
 /* ---- what the writer is given ---- */

@@ -117,7 +117,10 @@ there_is(uint64_t number, const char *ending)
 
 static uint32_t sleeps;
 
-/* The course of the thread's test, a long sleep at a time. */
+/*
+ * The course of the thread's test, a long sleep at a time, 20 s each. After a failure it looks
+ * again when 60 s are over, and drops what is old every 60 s.
+ */
 static void
 next_sleep(void)
 {
@@ -125,22 +128,22 @@ next_sleep(void)
 
 	calls.mono_ns += 20 * SECOND_NS;
 	sleeps++;
-	if (sleeps == 1) { /* packed as far as it goes */
+	if (sleeps == 1) {
 		assert_true(there_is(1, "packed"));
 		assert_false(there_is(DAMAGED, "packed"));
-		assert_false(there_is(BLOCKED, "packed"));
 		assert_int_equal(atomic_load(&f.journal.gauges.pack_failures), 1);
-	} else if (sleeps == 2) { /* the obstacle goes; the failure is not 60 s ago yet */
+	} else if (sleeps == 5) { /* the one behind it was tried too */
+		assert_int_equal(atomic_load(&f.journal.gauges.pack_failures), 2);
+		assert_false(there_is(BLOCKED, "packed"));
 		segment_name(name, BLOCKED, "packed.tmp");
 		assert_int_equal(rmdir(name), 0);
-		assert_false(there_is(BLOCKED, "packed"));
-	} else if (sleeps == 4) {
+	} else if (sleeps == 9) {
 		assert_true(there_is(BLOCKED, "packed"));
 		assert_true(there_is(1, "packed")); /* at a wall clock of 0 nothing is old */
 		calls.wall_ns = UINT64_C(1) << 62;
 		segment_name(name, 1, "raw"); /* its file was given to the pool */
 		(void)unlink(name);
-	} else if (sleeps == 8) {
+	} else if (sleeps == 14) {
 		assert_false(there_is(1, "packed"));
 		atomic_store(&f.journal.pack_stop, true);
 	}
@@ -162,10 +165,50 @@ the_thread_packs_passes_over_damage_tries_again_and_drops(void **state)
 	sleeps = 0;
 	calls.slept = next_sleep;
 	assert_null(pack_main(&f.journal));
-	assert_int_equal(sleeps, 8);
+	assert_int_equal(sleeps, 14);
 	assert_true(there_is(DAMAGED, "raw"));
 	assert_true(there_is(BLOCKED, "packed"));
 	assert_true(there_is(4, "packed"));
+	drop_old(&f.journal); /* there is nothing more */
+	fixture_end(&f);
+}
+
+static void
+the_thread_starts_and_stops(void **state)
+{
+	(void)state;
+	begin(1, 1, 300);
+	assert_int_equal(hb_pack_start(&f.journal), 0);
+	while (!there_is(1, "packed"))
+		usleep(1000);
+	hb_pack_stop(&f.journal);
+	fixture_end(&f);
+}
+
+/* A journal whose newest segment is packed, as a copy of an old one may be. */
+static void
+a_folder_of_packed_segments_alone_has_nothing_to_pack_and_all_to_drop(void **state)
+{
+	char name[128], other[128];
+	int kept;
+
+	(void)state;
+	begin(1, 1, 300);
+	assert_int_equal(hb_pack_segment(&f.journal, 1, f.error), 0);
+	snprintf(other, sizeof(other), "%s/other", f.root);
+	assert_int_equal(mkdir(other, 0700), 0);
+	segment_name(name, 1, "packed");
+	snprintf(other, sizeof(other), "%s/other/" PACKED_1, f.root);
+	assert_int_equal(rename(name, other), 0);
+	snprintf(other, sizeof(other), "%s/other", f.root);
+	kept = f.journal.dir_fd;
+	f.journal.dir_fd = open(other, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(first_unpacked(&f.journal), f.journal.segment_number);
+	assert_int_equal(hb_pack_drop(&f.journal, 0, UINT64_MAX), 0);
+	assert_int_equal(hb_pack_drop(&f.journal, UINT64_MAX, UINT64_MAX), 1);
+	assert_int_equal(hb_pack_drop(&f.journal, UINT64_MAX, UINT64_MAX), 0);
+	close(f.journal.dir_fd);
+	f.journal.dir_fd = kept;
 	fixture_end(&f);
 }
 
@@ -301,6 +344,9 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_thread_packs_passes_over_damage_tries_again_and_drops),
+		cmocka_unit_test(the_thread_starts_and_stops),
+		cmocka_unit_test(
+			a_folder_of_packed_segments_alone_has_nothing_to_pack_and_all_to_drop),
 		cmocka_unit_test(who_begins_where_all_is_packed_waits_for_the_active_segment),
 		cmocka_unit_test(a_write_that_fails_or_writes_nothing_leaves_the_raw_segment),
 		cmocka_unit_test(packing_at_leisure_ends_with_the_thread),

@@ -235,6 +235,9 @@ a_section_with_a_wrong_field_is_refused_although_its_checksum_is_right(void **un
 	WRONG_SECTION(section.partition++);
 	WRONG_SECTION(section.data_crc++);
 	WRONG_SECTION(section.sha256[9] ^= 1);
+	fixture_flip(&f, FILE_NAME,
+		sizeof(struct hb_snapshot_header) + offsetof(struct hb_snapshot_section, reserved));
+	assert_int_equal(verify(), -EBADMSG);
 	end();
 }
 
@@ -274,6 +277,31 @@ bytes_behind_a_section_are_found(void **unused)
 	assert_non_null(strstr(f.error, "cannot be loaded"));
 	put_section(at, right);
 	assert_int_equal(load_unverified(), 0);
+	end();
+}
+
+static void
+a_state_that_is_too_small_says_which_options_to_raise(void **unused)
+{
+	static const struct hb_capacity small = {.accounts = 1024,
+		.packets = 64,
+		.arena_bytes = 1 << 16,
+		.windows = 64,
+		.orders = 64,
+		.idempotency = 64,
+		.holds = 64};
+	struct hb_snapshot_header header;
+	struct hb_state loaded;
+
+	(void)unused;
+	begin();
+	assert_int_equal(write_one(SEQ), 0);
+	assert_int_equal(hb_state_create(&loaded, &small, NODE), 0);
+	assert_int_equal(
+		hb_snapshot_load_newest(f.directory, SEQ, stream_id, &loaded, &header, f.error),
+		-ENOSPC);
+	assert_non_null(strstr(f.error, "raise the capacity.* options"));
+	hb_state_close(&loaded);
 	end();
 }
 
@@ -388,6 +416,7 @@ main(void)
 		cmocka_unit_test(
 			a_section_with_a_wrong_field_is_refused_although_its_checksum_is_right),
 		cmocka_unit_test(bytes_behind_a_section_are_found),
+		cmocka_unit_test(a_state_that_is_too_small_says_which_options_to_raise),
 		cmocka_unit_test(names_that_are_no_snapshots_are_not_listed),
 		cmocka_unit_test(a_write_that_fails_anywhere_leaves_no_snapshot),
 		cmocka_unit_test(a_section_that_ends_too_early_gives_no_bytes),
