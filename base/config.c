@@ -257,6 +257,8 @@ set_text(struct hb_config *config, const struct option_row *row, const char *tex
 		snprintf(error, ERROR_BYTES, "%s: %s must be %s", origin->where, row->key, demand);
 		return -EINVAL;
 	}
+	/* nothing of a longer value before stays behind the new one */
+	memset(text_field(config, row), 0, HB_CONFIG_TEXT_MAX);
 	memcpy(text_field(config, row), text, length + 1);
 	return 0;
 }
