@@ -142,7 +142,7 @@ next(struct hb_journal_reader *reader, const struct hb_snapshot_header *start,
 	if (rc <= 0)
 		return rc;
 	/* the journal continues the very frame the snapshot ends with */
-	if (result->records == 0 && start->seq != 0 && at->frame->first_seq == at->seq &&
+	if (result->records == 0 && start->seq != 0 &&
 		memcmp(at->frame->previous_chain, start->chain, sizeof(start->chain)) != 0)
 		return contradiction(
 			at, *record, "the chain does not continue the snapshot", error);

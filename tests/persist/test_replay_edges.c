@@ -281,6 +281,22 @@ a_crew_that_has_found_a_fault_wants_nothing_more(void **unused)
 	world_close(&w);
 }
 
+static void
+who_has_found_a_fault_does_nothing_more(void **unused)
+{
+	struct hb_record_grab wrong = {.head = {.ring = 0, .core_sequence = 9}, .user = 1};
+	struct hbi_crew *crew;
+
+	(void)unused;
+	begin_test();
+	hb_record_seal(&wrong.head, HB_RECORD_GRAB, sizeof(wrong));
+	assert_int_equal(hbi_crew_start(&crew, &w.state, 1), 0);
+	crew->member[0].fault = (struct hbi_fault){3, "before", false};
+	assert_true(hbi_crew_give(crew, 4, &wrong.head));
+	assert_string_equal(hbi_crew_end(crew).what, "before");
+	world_close(&w);
+}
+
 /* Faults of two threads that were given nothing. */
 static struct hbi_fault
 first_of(struct hbi_fault a, struct hbi_fault b)
@@ -350,6 +366,7 @@ main(void)
 		cmocka_unit_test(there_are_as_many_threads_as_cpus_up_to_four),
 		cmocka_unit_test(a_credit_for_which_there_is_no_room_is_a_fault_of_the_credit),
 		cmocka_unit_test(a_crew_that_has_found_a_fault_wants_nothing_more),
+		cmocka_unit_test(who_has_found_a_fault_does_nothing_more),
 		cmocka_unit_test(of_two_faults_the_earlier_counts_and_of_one_record_its_own),
 		cmocka_unit_test(a_credit_follows_from_its_record_alone),
 		cmocka_unit_test(without_memory_there_is_no_crew_and_one_thread_replays),
