@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""overload: more grabs than the node can do are offered at its rings, twice, five and ten times. How many
-are done meanwhile, and how soon the others hear that there is no room."""
-from bench_rings import Rings, with_node
-from lib import log
+"""overload and overload-http: more grabs than the node can do are offered at its rings, and over HTTP,
+twice, five and ten times. How many are done meanwhile, and how soon the others hear that there is
+no room."""
+import statistics
+import tempfile
+
+from bench_http import Bench, warm_up
+from bench_rings import LAG_SECONDS_MAX, Rings, with_node
+from lib import expect, log
+from node_facts import grab_orders
 
 GRABS = 2000000
 GRABS_SMOKE = 40000
@@ -10,6 +16,12 @@ IN_FLIGHT = 500
 FACTORS = (2, 5, 10)
 GOODPUT_MIN = 0.9  # of the peak
 REFUSAL_P99_US_MAX = 1000
+
+HTTP_CONNECTIONS = (64, 256, 1024, 4096)  # where the peak is looked for; the last are offered more
+HTTP_RUN_MS = 1200
+HTTP_GRABS_PER_S_MAX = 80000
+PATIENCE_MS = 250  # of a user whose request finds no connection
+ANSWER_MS_MAX = 1000  # of a user whose request was sent
 
 
 def overload(options):
@@ -53,3 +65,96 @@ def judge(result, run, factor, peak, smoke):
     if run["refusal_p99_us"] > REFUSAL_P99_US_MAX:
         result["wrong"].append("at %d times the peak refusals took %.0f us (p99)" % (
             factor, run["refusal_p99_us"]))
+
+
+class HttpSizes:
+    """As perf/bench_http.py wants them."""
+
+    def __init__(self, options):
+        self.smoke = options.smoke
+        self.turns = 1 if options.smoke else options.pairs
+        self.connections = (8, 32) if options.smoke else HTTP_CONNECTIONS
+        self.main = self.connections[0]
+        self.run_ms = 300 if options.smoke else HTTP_RUN_MS
+        self.users = 1000 if options.smoke else 10000
+        self.run_grabs = self.run_ms * HTTP_GRABS_PER_S_MAX // 1000
+        runs = len(self.connections) + 2 + self.turns * (1 + len(FACTORS))
+        self.grabs = -(-runs * self.run_grabs // self.users) * self.users
+
+
+def offer(bench, factor, peak):
+    """factor times the peak, whatever comes back. @return what became of it"""
+    rate, sizes = factor * peak, bench.sizes
+    bench.node.wait_applied(LAG_SECONDS_MAX)
+    load = bench.load(bench.node, bench.plan, sizes.connections[-1], bench.grabs.next,
+                      int(rate * sizes.run_ms / 1000), "--rate", rate, "--patience-ms", PATIENCE_MS,
+                      "--timeout-ms", ANSWER_MS_MAX)
+    bench.grabs.next += load["sent"]
+    bench.won += load["accepted"]
+    expect(bench.grabs.left() > 0, "more grabs are needed than prepared")
+    busy = sum(o["count"] for o in load["outcomes"] if o["status"] == "busy")
+    if load["accepted"] + busy != load["sent"]:
+        bench.wrong.append("at %d times the peak answers were neither a share nor busy: %s %s" % (
+            factor, load["outcomes"], load["errors"]))
+    return {"offered": load["requests"], "offered_per_s": load["offered_per_s"],
+            "done": load["accepted"], "rate_per_s": load["accepted_per_s"], "refused": busy,
+            "refusal_p99_us": load["refusal"]["p99_us"], "given_up": load["given_up"],
+            "p50_us": load["latency"]["p50_us"], "p99_us": load["latency"]["p99_us"],
+            "max_us": load["latency"]["max_us"]}
+
+
+def turns_of_overload(bench):
+    """In turns the peak and more. @return (connections of the peak, its rates, the loads by factor)"""
+    peaks = {connections: bench.closed(bench.plan, connections)["rate_per_s"]
+             for connections in bench.sizes.connections}
+    best = max(peaks, key=peaks.get)
+    log("closed loops:", ", ".join("%.0f/s on %d" % (rate, n) for n, rate in peaks.items()))
+    rates, loads = [peaks[best]], {factor: [] for factor in FACTORS}
+    for _ in range(bench.sizes.turns):
+        rates.append(bench.closed(bench.plan, best)["rate_per_s"])
+        for factor in FACTORS:
+            loads[factor].append(offer(bench, factor, statistics.median(rates)))
+    return best, rates, loads
+
+
+def judge_http(bench, result, factor, peak, loads):
+    row = {key: round(statistics.median(load[key] for load in loads), 1) for key in loads[0]}
+    row["goodput"] = round(row["rate_per_s"] / peak, 3)
+    row["goodput_range"] = "%.2f..%.2f" % (min(load["rate_per_s"] for load in loads) / peak,
+                                           max(load["rate_per_s"] for load in loads) / peak)
+    result["metrics"]["x%d" % factor] = row
+    print("%2d times: %.0f/s offered, %.0f/s done, %.0f %% of the peak (%s), %.0f refused, %.0f gave up "
+          "unsent; p50 %.0f p99 %.0f ms with the wait for a connection" % (
+              factor, row["offered_per_s"], row["rate_per_s"], 100 * row["goodput"],
+              row["goodput_range"], row["refused"], row["given_up"], row["p50_us"] / 1e3,
+              row["p99_us"] / 1e3))
+    if row["goodput"] < GOODPUT_MIN and not bench.sizes.smoke:
+        bench.wrong.append("at %d times the peak only %.0f %% of it was done" % (
+            factor, 100 * row["goodput"]))
+
+
+def overload_http(options):
+    """2, 5 and 10 times the peak offered over HTTP on 4,096 connections: goodput, and who waits"""
+    result = {"bench": "overload-http", "metrics": {}, "peers": {}, "ratios": {}}
+
+    def work(node):
+        node.wait_applied()  # a new node's applier first makes the tables
+        orders = grab_orders(node)
+        with tempfile.TemporaryDirectory(prefix="hongbao-bench-") as scratch:
+            bench = Bench(node, options, scratch, HttpSizes(options))
+            warm_up(bench)
+            best, rates, loads = turns_of_overload(bench)
+        peak = statistics.median(rates)
+        print("peak %.0f/s (%.0f..%.0f) on %d connections" % (peak, min(rates), max(rates), best))
+        result["metrics"].update({"peak_per_s": round(peak), "peak_connections": best,
+                                  "peak_runs_per_s": rates})
+        for factor in FACTORS:
+            judge_http(bench, result, factor, peak, loads[factor])
+        node.wait_applied(LAG_SECONDS_MAX)
+        orders = grab_orders(node) - orders
+        if orders != bench.won:
+            bench.wrong.append("%d grab orders in MySQL, not %d" % (orders, bench.won))
+        result["wrong"] = bench.wrong
+        return result
+
+    return with_node(options, work, front__workers=1)

@@ -53,6 +53,9 @@ static const char help[] =
 	"    --seed N          of the schedule (from the clock); printed\n"
 	"    --timeout-ms N    for one answer (5000)\n"
 	"    --drain-ms N      after the schedule's end (10000)\n"
+	"    --patience-ms N   a request that found no connection for so long is given up, and "
+	"the\n"
+	"                      next has its line of the plan (0: it waits)\n"
 	"    --tick-us N       wake for arrivals at multiples of this only (0): less CPU, and up\n"
 	"                      to N more latency, which is counted\n"
 	"    --any-200         count every 200 as accepted; default: body status must be ok\n"
@@ -162,6 +165,7 @@ parse_options(struct options *options, int argc, char **argv)
 		{"seed", required_argument, NULL, 's'},
 		{"timeout-ms", required_argument, NULL, 't'},
 		{"drain-ms", required_argument, NULL, 'd'},
+		{"patience-ms", required_argument, NULL, 'w'},
 		{"tick-us", required_argument, NULL, 'T'},
 		{"any-200", no_argument, NULL, '2'},
 		{"process", required_argument, NULL, 'P'},
@@ -204,6 +208,9 @@ parse_options(struct options *options, int argc, char **argv)
 		case 'd':
 			load->drain_ms = (uint32_t)parse_u64("--drain-ms", optarg, 0, 600000);
 			break;
+		case 'w':
+			load->patience_ms = (uint32_t)parse_u64("--patience-ms", optarg, 0, 600000);
+			break;
 		case 'T':
 			load->tick_us = (uint32_t)parse_u64("--tick-us", optarg, 0, 10000);
 			break;
@@ -222,6 +229,8 @@ parse_options(struct options *options, int argc, char **argv)
 	if (options->plan == NULL || load->host[0] == '\0' ||
 		(load->rate_per_s > 0) == load->closed)
 		usage_error("load needs", "--plan, --address and either --rate or --closed");
+	if (load->patience_ms > 0 && load->closed)
+		usage_error("a closed loop has no schedule to be late in", "--patience-ms");
 }
 
 static void
@@ -310,7 +319,8 @@ print_load(const struct options *options, int64_t self_us)
 
 	printf("{\"seed\":%" PRIu64 ",\"connections\":%u,\"rate_wanted_per_s\":%.1f", load->seed,
 		load->connection_count, load->rate_per_s);
-	printf(",\"requests\":%" PRIu64 ",\"sent\":%" PRIu64, load->request_count, load->sent);
+	printf(",\"requests\":%" PRIu64 ",\"sent\":%" PRIu64 ",\"given_up\":%" PRIu64,
+		load->request_count, load->sent, load->given_up);
 	if (load->closed)
 		printf(",\"offered_per_s\":null");
 	else
@@ -328,6 +338,7 @@ print_load(const struct options *options, int64_t self_us)
 		load->amount_fen_sum);
 	print_latency("latency", &load->latency);
 	print_latency("late", &load->late);
+	print_latency("refusal", &load->refusal);
 	print_slow_seconds(load);
 	print_outcomes(load);
 	print_processes(options);
@@ -368,8 +379,9 @@ run_load(int argc, char **argv)
 	}
 	if (load->request_count == 0 && load->request_first < plan.request_count)
 		load->request_count = plan.request_count - load->request_first;
-	if (load->request_count == 0 ||
-		load->request_first + load->request_count > plan.request_count)
+	if (load->request_count == 0 || load->request_first >= plan.request_count ||
+		(load->patience_ms == 0 &&
+			load->request_count > plan.request_count - load->request_first))
 		usage_error(
 			"the plan holds fewer requests than --first and --requests", options.plan);
 	load->plan = &plan;

@@ -53,7 +53,8 @@ struct run {
 	uint32_t busy_count;
 	int epoll_fd;
 	uint64_t random_state;
-	uint64_t next; /* request that is due next */
+	uint64_t next;	     /* request that is due next */
+	uint64_t lines_used; /* of the plan: differs from next by those that were given up */
 	uint64_t next_due_ns;
 	uint64_t start_ns;
 	uint64_t first_answer_ns;
@@ -176,6 +177,34 @@ connection_flush(struct run *run, struct connection *connection)
 	return true;
 }
 
+/* On to the next arrival; the schedule ends where the plan does. */
+static void
+schedule_step(struct run *run)
+{
+	struct hb_load *load = run->load;
+
+	run->next++;
+	if (load->request_first + run->lines_used == load->plan->request_count)
+		load->request_count = run->next;
+	if (run->next < load->request_count && !load->closed)
+		run->next_due_ns += arrival_gap_ns(run);
+}
+
+/* Requests that wait for a connection, and whose users wait no longer. */
+static void
+requests_give_up(struct run *run, uint64_t now)
+{
+	struct hb_load *load = run->load;
+	uint64_t patience_ns = load->patience_ms * NS_PER_MS;
+
+	if (patience_ns == 0)
+		return;
+	while (run->next < load->request_count && run->next_due_ns + patience_ns < now) {
+		load->given_up++;
+		schedule_step(run);
+	}
+}
+
 static void
 request_start(struct run *run)
 {
@@ -189,11 +218,9 @@ request_start(struct run *run)
 	connection->head_length = 0;
 	connection->body_length = BODY_LENGTH_UNSET;
 	connection->send_done = 0;
-	connection->send_length = hb_plan_request(
-		load->plan, (uint32_t)(load->request_first + run->next), connection->request);
-	run->next++;
-	if (run->next < load->request_count && !load->closed)
-		run->next_due_ns += arrival_gap_ns(run);
+	connection->send_length = hb_plan_request(load->plan,
+		(uint32_t)(load->request_first + run->lines_used++), connection->request);
+	schedule_step(run);
 
 	if (connection->fd < 0) {
 		load->reconnects++;
@@ -317,6 +344,7 @@ answer_complete(struct run *run, struct connection *connection)
 		latency_add(run, connection->due_ns, now - connection->due_ns);
 	} else {
 		load->refused++;
+		hb_histogram_add(&load->refusal, now - connection->sent_ns);
 	}
 	run->last_answer_ns = now;
 	if (run->first_answer_ns == 0)
@@ -446,6 +474,7 @@ run_loop(struct run *run)
 	while (run->next < load->request_count || run->busy_count > 0) {
 		uint64_t now = hb_mono_ns();
 
+		requests_give_up(run, now);
 		while (run->next < load->request_count && run->next_due_ns <= now &&
 			run->free_count > 0)
 			request_start(run);
@@ -514,7 +543,9 @@ int
 hb_load_run(struct hb_load *load, char error[256])
 {
 	HB_ASSERT(load->request_first <= load->plan->request_count);
-	HB_ASSERT(load->request_count <= load->plan->request_count - load->request_first);
+	HB_ASSERT(load->patience_ms > 0 ||
+		  load->request_count <= load->plan->request_count - load->request_first);
+	HB_ASSERT(load->patience_ms == 0 || !load->closed);
 	HB_ASSERT(load->connection_count >= 1);
 	HB_ASSERT(load->connection_count <= HB_LOAD_CONNECTIONS_MAX);
 	HB_ASSERT(load->closed || load->rate_per_s > 0);
@@ -523,6 +554,7 @@ hb_load_run(struct hb_load *load, char error[256])
 
 	hb_histogram_reset(&load->latency);
 	hb_histogram_reset(&load->late);
+	hb_histogram_reset(&load->refusal);
 	prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); /* arrivals to the microsecond */
 	int result = run_open(&run, error);
 
@@ -534,7 +566,7 @@ hb_load_run(struct hb_load *load, char error[256])
 		result = run_loop(&run);
 		if (result != 0)
 			snprintf(error, 256, "epoll: %s", strerror(-result));
-		load->sent = load->request_count - load->errors.unsent;
+		load->sent = run.lines_used;
 		load->schedule_ns = run.next_due_ns - run.start_ns;
 		load->elapsed_ns = run.last_answer_ns - run.start_ns;
 		load->answering_ns = run.last_answer_ns - run.first_answer_ns;

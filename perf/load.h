@@ -6,7 +6,8 @@
  *
  * A request's latency begins at the moment the schedule meant it to leave, so a server that stalls
  * is charged for every request it held up, not only for those under way. When no connection is
- * free a request waits in the schedule and its clock runs.
+ * free a request waits in the schedule and its clock runs; with a patience it is given up after so
+ * long, as a user does who is told nothing, and its line of the plan is the next one's.
  *
  * A closed loop has no schedule: a request leaves when a connection is free, and its latency begins
  * there. It finds the most that a server answers; its latency says little.
@@ -23,7 +24,7 @@
 #include "perf/histogram.h"
 #include "perf/plan.h"
 
-#define HB_LOAD_CONNECTIONS_MAX 4096
+#define HB_LOAD_CONNECTIONS_MAX 16384
 #define HB_LOAD_SECONDS_MAX	3600 /* of which the worst latency is kept */
 #define HB_LOAD_OUTCOMES_MAX	32   /* different answers that are told apart */
 
@@ -53,20 +54,24 @@ struct hb_load {
 	bool closed;		/* no schedule, and no rate */
 	uint64_t duration_ms;	/* of a closed loop: nothing leaves later; 0: until all have left */
 	uint64_t request_first; /* of the plan's requests: where to begin */
-	uint64_t request_count; /* how many of them, in their order, once each */
+	uint64_t request_count; /* how many of them, in their order, once each; with a patience: how
+				   many the schedule has, and it ends early when the plan does */
 	uint64_t seed;
 	uint32_t timeout_ms;
-	uint32_t drain_ms;  /* after the schedule's end, for what is left */
-	uint32_t tick_us;   /* wake for arrivals at multiples of this only; 0: for each in time */
-	bool whole_answers; /* every answer must be 200 with status "ok"; else any 200 counts */
+	uint32_t drain_ms;    /* after the schedule's end, for what is left */
+	uint32_t patience_ms; /* a request that is so late is not sent at all; 0: it is */
+	uint32_t tick_us;     /* wake for arrivals at multiples of this only; 0: for each in time */
+	bool whole_answers;   /* every answer must be 200 with status "ok"; else any 200 counts */
 
 	/* found */
 	struct hb_histogram latency; /* ns, of accepted requests, from the intended time */
 	uint64_t worst_ns[HB_LOAD_SECONDS_MAX]; /* latency, by second of the intended time */
 	struct hb_histogram late;		/* ns from the intended time to the send */
+	struct hb_histogram refusal;		/* ns, of refused requests, from the send */
 	struct hb_load_errors errors;
 	struct hb_load_outcome outcomes[HB_LOAD_OUTCOMES_MAX];
-	uint64_t sent;	   /* requests that left the schedule; the rest is in errors.unsent */
+	uint64_t sent;	   /* requests that left; the rest is in given_up and errors.unsent */
+	uint64_t given_up; /* out of patience before a connection was free */
 	uint64_t accepted; /* 200 (with status ok) */
 	uint64_t refused;  /* other whole answers */
 	uint64_t reconnects;

@@ -41,6 +41,16 @@ def benchmark_overload_tells_what_is_done_and_what_is_refused():
 
 
 @test
+def benchmark_overload_over_http_accounts_for_every_request_it_offers():
+    metrics = smoke("overload-http")["metrics"]
+    for factor in ("x2", "x5", "x10"):
+        row = metrics[factor]
+        expect(row["done"] > 0, "nothing was done at", factor)
+        expect(row["done"] + row["refused"] + row["given_up"] == row["offered"],
+               "answers are missing at", factor, row)
+
+
+@test
 def benchmark_drain_writes_the_rows_of_its_bare_client():
     found = smoke("drain")
     for servers in ("bare-client-1", "bare-client-2"):

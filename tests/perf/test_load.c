@@ -203,8 +203,9 @@ plan_teardown(void **state)
 	return unlink(plan_path);
 }
 
-static void
-run_against(struct hb_load *load, struct hb_plan *plan, enum manner manner)
+/** @return how many requests the server saw */
+static uint32_t
+run_patiently(struct hb_load *load, struct hb_plan *plan, enum manner manner, uint32_t patience_ms)
 {
 	struct server server;
 	char error[256] = "";
@@ -222,10 +223,18 @@ run_against(struct hb_load *load, struct hb_plan *plan, enum manner manner)
 	load->seed = 42;
 	load->timeout_ms = 10000; /* the machine may be busy */
 	load->drain_ms = 10000;
+	load->patience_ms = patience_ms;
 	load->whole_answers = true;
 	assert_int_equal(hb_load_run(load, error), 0);
 	server_stop(&server);
 	hb_plan_close(plan);
+	return server.served;
+}
+
+static void
+run_against(struct hb_load *load, struct hb_plan *plan, enum manner manner)
+{
+	run_patiently(load, plan, manner, 0);
 }
 
 static void
@@ -292,6 +301,22 @@ a_stalled_server_is_charged_for_every_request_it_held_up(void **state)
 
 	assert_true(late >= 50000000);
 	assert_true(load.latency.max >= STALL_MS * 900000ull);
+}
+
+static void
+a_request_out_of_patience_is_not_sent_and_leaves_its_line_to_the_next(void **state)
+{
+	static struct hb_load load;
+	struct hb_plan plan;
+
+	(void)state;
+	uint32_t served = run_patiently(&load, &plan, MANNER_STALL, STALL_MS / 4);
+
+	assert_true(load.given_up > 0);
+	assert_int_equal(load.sent + load.given_up, REQUESTS);
+	assert_int_equal(load.accepted, load.sent);
+	assert_int_equal(served, load.sent);
+	assert_int_equal(hb_load_failed(&load), 0);
 }
 
 static void
@@ -373,6 +398,8 @@ main(void)
 		cmocka_unit_test(a_plan_cut_anywhere_is_refused),
 		cmocka_unit_test(every_request_is_sent_once_and_every_answer_counted),
 		cmocka_unit_test(a_stalled_server_is_charged_for_every_request_it_held_up),
+		cmocka_unit_test(
+			a_request_out_of_patience_is_not_sent_and_leaves_its_line_to_the_next),
 		cmocka_unit_test(refusals_are_told_apart_from_acceptance),
 		cmocka_unit_test(a_hang_up_instead_of_an_answer_is_an_error_and_the_load_goes_on),
 		cmocka_unit_test(an_answer_in_pieces_that_closes_its_connection_counts),
