@@ -2,15 +2,19 @@
 """engine-hot, engine-many, engine-reject: the engine in one thread, in turns with Redis that does
 the same inside one EVAL."""
 import json
+import os
 import statistics
+import subprocess
+import tempfile
 
-from generator import Commanded
-from lib import expect
+from generator import Commanded, program
+from lib import expect, log
 from redis_peer import GRAB_LOOP, PREPARE_LOOP, REJECT_LOOP, Redis, redis_installed
 
 USERS = 1000000
 HOT_SHARES = 100000
 MANY_SHARES = 10
+CLAIM_TABLES = ("engine", "rte_hash", "lfht")
 
 
 class Engine(Commanded):
@@ -154,6 +158,25 @@ def engine_hot(options):
     return result
 
 
+def claim_tables(options, packets):
+    """Entering claims and asking for them, in the engine's table and in two for any key, in turns.
+    @return medians of ns by table and burst"""
+    path = os.path.join(os.path.dirname(program()), "hongbao-claims-bench")
+    found = {(table, burst): [] for table in CLAIM_TABLES for burst in (1, 32)}
+    with tempfile.TemporaryDirectory(prefix="hongbao-bench-") as scratch:
+        environment = dict(os.environ, RUNTIME_DIRECTORY=scratch)  # what EAL writes
+        for turn in range(options.pairs):
+            log("claim tables, turn %d of %d" % (turn + 1, options.pairs))
+            for (table, burst), runs in found.items():
+                result = subprocess.run(
+                    [path, table, "--packets", str(packets), "--burst", str(burst), "--seed",
+                     str(options.seed + turn)], capture_output=True, text=True, env=environment)
+                expect(result.returncode == 0, table, result.stderr)
+                runs.append(json.loads(result.stdout))
+    return {"%s-%d" % key: {name: round(statistics.median(run[name] for run in runs), 1)
+                            for name in ("enter_ns", "ask_ns")} for key, runs in found.items()}
+
+
 def engine_many(options):
     """grabs over a million packets of 10 shares, uniform and Zipf, in bursts of 1, 8 and 32"""
     packets = 1000000
@@ -191,6 +214,15 @@ def engine_many(options):
                          check, engine, wrong)
 
     result = with_peer(options, measure)
+    if not options.no_peer:
+        tables = claim_tables(options, packets)
+        result["metrics"]["claim_tables"] = tables
+        for name, row in tables.items():
+            print("claims alone, %-12s enter %6.1f ns, ask %6.1f ns" % (
+                name, row["enter_ns"], row["ask_ns"]))
+        for table in CLAIM_TABLES[1:]:
+            result["ratios"]["claims " + table] = round(
+                sum(tables[table + "-32"].values()) / sum(tables["engine-32"].values()), 2)
     for name, metrics in result["metrics"]["variants"].items():
         line("engine-many, " + name, metrics)
     print("bursts of 32: %.2f times bursts of 1; with Zipf %.1f %% of the requests won" % (
