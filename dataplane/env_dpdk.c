@@ -229,8 +229,8 @@ hb_env_start(const struct hb_config *config, char error[HB_ENV_ERROR_MAX])
 		snprintf(error, HB_ENV_ERROR_MAX, "cannot make %s: %s", directory, strerror(errno));
 		return result;
 	}
-	unsetenv("RUNTIME_DIRECTORY");
-	setenv("XDG_RUNTIME_DIR", directory, 1);
+	/* EAL looks there first, whoever runs it */
+	setenv("RUNTIME_DIRECTORY", directory, 1);
 	result = build_arguments(config);
 	if (result != 0) {
 		snprintf(error, HB_ENV_ERROR_MAX,
