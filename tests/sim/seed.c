@@ -442,11 +442,12 @@ next_event(void)
 	}
 }
 
-/* Let everything under way come to its end. */
+/* Let everything under way come to its end. Audits are housekeeping: they need time that passes. */
 static void
 settle(void)
 {
 	for (uint32_t i = 0; i < 400; i++) {
+		sim_advance_ns(HB_HOUSEKEEPING_NS);
 		notice_deaths();
 		if (!node.persist.alive || !node.persist.attached)
 			sim_seed_bring_up();
