@@ -12,7 +12,7 @@ from bench_rings import LAG_SECONDS_MAX, Rings, with_node
 from generator import (cpu_of_server, cpu_per_op, pin, public_key, run_generator, user_tokens)
 from http_peers import LuaRedis, lua_installed, nginx_200
 from lib import children, expect, log, wait_for, write_plan
-from node_facts import applier_us, grab_orders
+from node_facts import applier_us, grab_orders, journal_numbers
 
 GROUP = 7
 SHARES = 10
@@ -143,9 +143,10 @@ class Bench:
     def ours(self, plan, connections, first, count, *how, grabs=True):
         """One load at the node, when MySQL has all of those before. @return the load and its row"""
         self.node.wait_applied(LAG_SECONDS_MAX)
-        applier = applier_us(self.node)
+        applier, frames = applier_us(self.node), journal_numbers(self.node)["frames"]
         load = self.load(self.node, plan, connections, first, count, *how)
         load["applier_us"] = applier_us(self.node) - applier
+        load["frames"] = journal_numbers(self.node)["frames"] - frames
         if load["failed"] or load["accepted"] != load["sent"]:
             self.wrong.append("%d of %d requests on %d connections were not answered 200 ok: %s" % (
                 load["failed"], load["sent"], connections, load["outcomes"]))
@@ -178,6 +179,8 @@ class Bench:
                 self.node.wait_applied(LAG_SECONDS_MAX)
                 floor = row_of(self.load(peer, plan, connections, first, count, "--rate", rate))
                 row["nginx_200_us"] = floor["nginx_us"]
+                row["times_nginx_alone"] = round(
+                    row["nginx_us"] / max(floor["nginx_us"], 0.01), 2)
                 row["times_nginx_200"] = round(
                     row["front_to_disk_us"] / max(floor["nginx_us"], 0.01), 2)
             rows.append(row)
@@ -195,6 +198,7 @@ def row_of(load):
                 for key in ("p50", "p99", "p999", "p9999", "max")})
     row.update({name + "_us": us for name, us in cpu.items()})
     row["applier_us"] = applier
+    row["grabs_per_frame"] = round(load["accepted"] / max(load.get("frames", 0), 1), 1)
     row["generator_us"] = round(load["generator_cpu_us"] / max(load["accepted"], 1), 2)
     row["front_to_disk_us"] = round(
         sum(cpu.get(name, 0) for name in ("nginx", "dataplane", "persist")) - applier, 2)
@@ -343,6 +347,8 @@ def http(options):
             "load_share": LOAD_SHARE, "front_to_disk_us": main["front_to_disk_us"],
             "grabs": bench.won, "loads": bench.rows})
         if "times_nginx_200" in main:
+            result["metrics"].update({key: main[key] for key in (
+                "times_nginx_alone", "grabs_per_frame")})
             result["metrics"]["times_nginx_200_goal"] = GOAL_TIMES_NGINX
             result["peers"]["nginx-return-200"] = {
                 "rate_per_s": main["rate_per_s"], "cpu_us_per_op": main["nginx_200_us"]}

@@ -11,6 +11,7 @@ import time
 
 from generator import Commanded, cpu_of_generator, cpu_of_server, go_first, program
 from lib import ROOT, Node, expect, log
+from node_facts import journal_numbers
 from mariadb_peer import MariaDB, mariadb_installed
 from redis_peer import Redis, grab_script, redis_installed
 
@@ -301,6 +302,7 @@ def durable(options):
             if mariadb:
                 mariadb.check()
             result["wrong"] = judge(client)
+            node_sync = journal_numbers(node)
         rows = compare(result, found, "durable")
         t_sync = {key: statistics.median(probe[key] for probe in probes)
                   for key in ("p50_us", "p99_us")}
@@ -309,12 +311,15 @@ def durable(options):
             "p50_us": rows["open", 50]["p50_us"], "p99_us": rows["open", 50]["p99_us"],
             "closed": {str(f): rows["durable", f] for f in IN_FLIGHT_DURABLE},
             "open": {str(load): rows["open", load] for load in LOADS},
+            "node_sync_us_p50": node_sync["sync_us_p50"],
+            "node_sync_us_p99": node_sync["sync_us_p99"],
             "t_sync_p50_us": t_sync["p50_us"], "t_sync_p99_us": t_sync["p99_us"],
             "half_load_p50_t_sync": round(rows["open", 50]["p50_us"] / t_sync["p50_us"], 2)}
         print("T_sync of the disk (4 KiB, O_DIRECT|O_DSYNC), medians of %d probes: p50 %.0f p99 "
-              "%.0f µs; half load p50 is %.2f T_sync" % (
+              "%.0f µs; half load p50 is %.2f T_sync. The node's own writes: p50 %d p99 %d µs" % (
                   len(probes), t_sync["p50_us"], t_sync["p99_us"],
-                  result["metrics"]["half_load_p50_t_sync"]))
+                  result["metrics"]["half_load_p50_t_sync"], node_sync["sync_us_p50"],
+                  node_sync["sync_us_p99"]))
         return result
 
     return with_node(options, work, **lcore_place(options))

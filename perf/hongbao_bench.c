@@ -17,6 +17,7 @@
 #include "perf/bare_client.h"
 #include "perf/engine_bench.h"
 #include "perf/load.h"
+#include "perf/machine.h"
 #include "perf/mariadb_client.h"
 #include "perf/recovery_bench.h"
 #include "perf/rings_bench.h"
@@ -62,6 +63,9 @@ static const char help[] =
 	"    --process NAME=PID  report its CPU time; may be repeated\n"
 	"hongbao-bench sync DIRECTORY [COUNT]\n"
 	"  time of durable 4 KiB overwrites on the directory's file system\n"
+	"hongbao-bench machine DIRECTORY\n"
+	"  what the machine gives to anybody: random lines of memory, CPUs that are left alone,\n"
+	"  durable writes on the directory's file system, alone and beside threads that poll\n"
 	"hongbao-bench engine [--accounts N] [--packets N] [--frames N] [--runs N] [--seed N]\n"
 	"  the engine in one thread: reads `run KIND BURST COUNT` and `check` from standard input\n"
 	"    KIND: hot, many, zipf (both need --packets), sold-out, already, used, expired\n"
@@ -432,6 +436,34 @@ run_sync(int argc, char **argv)
 }
 
 static int
+run_machine(int argc, char **argv)
+{
+	static struct hb_machine machine;
+	char error[256] = "";
+
+	if (argc != 2)
+		usage_error("machine needs", "DIRECTORY");
+	if (hb_machine_measure(&machine, argv[1], error) != 0) {
+		fprintf(stderr, "hongbao-bench: machine: %s\n", error);
+		return 2;
+	}
+	printf("{\"line_ns\":%.1f,\"line_of_8_ns\":%.1f,\"first_access_us\":%.2f,\"realtime\":%s"
+	       ",\"cpus\":[",
+		machine.line_ns, machine.line_of_8_ns, machine.first_access_us,
+		machine.realtime ? "true" : "false");
+	for (uint32_t i = 0; i < machine.cpu_count; i++)
+		printf("%s{\"cpu\":%d,\"lost_percent\":%.2f,\"gaps_per_s\":%" PRIu64
+		       ",\"gap_max_us\":%.1f}",
+			i == 0 ? "" : ",", machine.cpus[i].cpu, machine.cpus[i].lost_percent,
+			machine.cpus[i].gaps_per_s, machine.cpus[i].gap_max_us);
+	printf("],\"sync_us_p50\":%.1f,\"sync_us_p99\":%.1f,\"sync_beside_us_p50\":%.1f"
+	       ",\"sync_beside_us_p99\":%.1f}\n",
+		machine.sync_us_p50, machine.sync_us_p99, machine.sync_beside_us_p50,
+		machine.sync_beside_us_p99);
+	return 0;
+}
+
+static int
 run_engine(int argc, char **argv)
 {
 	static const struct option table[] = {
@@ -664,6 +696,8 @@ main(int argc, char **argv)
 		return run_load(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "sync") == 0)
 		return run_sync(argc - 1, argv + 1);
+	if (argc >= 2 && strcmp(argv[1], "machine") == 0)
+		return run_machine(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "engine") == 0)
 		return run_engine(argc - 1, argv + 1);
 	if (argc >= 2 && strcmp(argv[1], "rings") == 0)
@@ -677,5 +711,5 @@ main(int argc, char **argv)
 	if (argc >= 2 && strcmp(argv[1], "recovery") == 0)
 		return run_recovery(argc - 1, argv + 1);
 	usage_error("the first argument must be",
-		"load, sync, engine, rings, jwt, bare-client, mariadb or recovery");
+		"load, sync, machine, engine, rings, jwt, bare-client, mariadb or recovery");
 }

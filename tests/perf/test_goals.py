@@ -40,6 +40,15 @@ class Goals(unittest.TestCase):
     def test_a_benchmark_that_did_not_run_has_no_row(self):
         self.assertEqual({bench for bench, _ in rows({"bench": "scale"})}, {"scale"})
 
+    def test_what_bounds_a_goal_is_told_with_figures_when_it_was_missed(self):
+        machine = {"bench": "machine", "metrics": {"lost_percent": 0.87}}
+        for p99, told in ((61, True), (9, False)):
+            lines = goals.table([machine, {"bench": "rings", "metrics": {"p99_us": p99}}])
+            line = next(line for line in lines if "p99 at half load" in line)
+            self.assertEqual("loses 0.87 % of its time" in line, told, line)
+        lines = goals.table([{"bench": "rings", "metrics": {"p99_us": 61}}])
+        self.assertTrue(any(line.endswith("**not reached** |  |") for line in lines), lines)
+
     def test_every_goal_has_one_bound(self):
         for goal in goals.GOALS:
             self.assertEqual((goal.least is None) + (goal.most is None), 1, goal)
