@@ -51,6 +51,14 @@ def benchmark_overload_over_http_accounts_for_every_request_it_offers():
 
 
 @test
+def benchmark_machine_tells_what_memory_cpus_and_disk_give():
+    metrics = smoke("machine")["metrics"]
+    for name in ("line_ns", "line_of_8_ns", "first_access_us", "sync_us_p50", "sync_beside_us_p50"):
+        expect(metrics[name] > 0, name, "is missing:", metrics)
+    expect(0 <= metrics["lost_percent"] <= 100, metrics)
+
+
+@test
 def benchmark_drain_writes_the_rows_of_its_bare_client():
     found = smoke("drain")
     for servers in ("bare-client-1", "bare-client-2"):
