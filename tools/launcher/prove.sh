@@ -1,8 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# Commands that try to break the product: models, races, planted mistakes, fuzzing; and what the
-# tests reach.
+# Commands that try to break the product: models, races, planted mistakes, fuzzing; what the tests
+# reach; and all of it in one.
+
+command_prove() {
+    if ! help_wanted "$@" && [ "${1:-}" != --list ]; then
+        need_root prove
+        { setup && build; } >&2
+    fi
+    export HONGBAO_BUILD=$BUILD
+    exec "$ROOT/tests/prove/run" "$@"
+}
 
 command_mutants() {
     setup >&2
