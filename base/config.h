@@ -25,6 +25,8 @@
 	INT(node_number, "node.number", 1, 0, 99, "two digits of every order number; unique")      \
 	INT(node_realtime, "node.realtime", 1, 0, 1,                                               \
 		"lcores and the journal's writer go before all others, where the host allows it")  \
+	INT(node_prefault, "node.prefault", 0, 0, 1,                                               \
+		"touch all memory that capacity.* allows after a start, beside the service")       \
 	TEXT(user_dataplane, "user.dataplane", "hongbao-dataplane", "runs hongbao-dataplane")      \
 	TEXT(user_persist, "user.persist", "hongbao-persist", "runs hongbao-persist")              \
 	TEXT(user_control, "user.control", "hongbao-control", "runs hongbao-control")              \

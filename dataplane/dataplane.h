@@ -57,7 +57,9 @@ struct hb_dataplane {
 	uint64_t link_retry_ns;
 	uint64_t epoch; /* of the state, 0 before the first welcome */
 	bool link_complained;
-	bool running; /* the lcores run */
+	bool running;		/* the lcores run */
+	uint64_t touched_bytes; /* of the state, by node.prefault */
+	uint64_t touch_begun_ns;
 	bool failed;
 	/* clients */
 	int listener;

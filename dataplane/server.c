@@ -24,6 +24,9 @@
 
 #define EVENTS_MAX     64
 #define TICK_MS	       1000
+#define PAGE_BYTES     4096
+#define TOUCH_BYTES    (UINT64_C(2) << 20) /* a huge page */
+#define TOUCH_PAUSE_MS 1
 #define LIVE_TAKEN_NS  UINT64_C(3000000000) /* for all lcores to take what a reload changed */
 #define LIVE_LOOK_US   1000
 #define LCORE_STUCK_NS UINT64_C(10000000000) /* ten times its longest sleep */
@@ -407,6 +410,43 @@ making_progress(const struct hb_dataplane *dp, uint64_t now_ns)
 	return true;
 }
 
+static bool
+pages_are_left(const struct hb_dataplane *dp)
+{
+	return dp->setup.config->node_prefault != 0 && dp->running &&
+	       dp->touched_bytes < dp->state->segment.bytes;
+}
+
+/*
+ * The first access to a page costs whoever makes it microseconds, and with huge pages or a
+ * hypervisor milliseconds, in the middle of a grab. With node.prefault this thread, which is
+ * ordinary and has little to do, goes through the state before the lcores get there, a piece at a
+ * time. It only reads, which is enough for shared memory to have the page.
+ */
+static void
+touch_pages(struct hb_dataplane *dp)
+{
+	const volatile uint8_t *base = dp->state->segment.base;
+	uint64_t bytes = dp->state->segment.bytes, end = dp->touched_bytes + TOUCH_BYTES;
+
+	if (dp->touched_bytes == 0)
+		dp->touch_begun_ns = hb_mono_ns();
+	for (; dp->touched_bytes < end && dp->touched_bytes < bytes;
+		dp->touched_bytes += PAGE_BYTES)
+		(void)base[dp->touched_bytes];
+	if (dp->touched_bytes >= bytes)
+		hb_log(HB_LOG_INFO, "memory_touched", "mib=%lu ms=%lu", bytes >> 20,
+			(hb_mono_ns() - dp->touch_begun_ns) / 1000000);
+}
+
+static int
+wait_ms(const struct hb_dataplane *dp)
+{
+	if (pages_are_left(dp))
+		return TOUCH_PAUSE_MS;
+	return dp->link_state == HB_LINK_DOWN ? (int)(HB_LINK_RETRY_NS / 1000000) : TICK_MS;
+}
+
 static void
 loop(struct hb_dataplane *dp, char error[HB_DATAPLANE_ERROR_MAX])
 {
@@ -420,12 +460,12 @@ loop(struct hb_dataplane *dp, char error[HB_DATAPLANE_ERROR_MAX])
 			hb_notify_alive(now_ns);
 		hb_link_try(dp, now_ns);
 		hb_attach_expire(dp, now_ns);
-		n = epoll_wait(dp->epoll, events, EVENTS_MAX,
-			dp->link_state == HB_LINK_DOWN ? (int)(HB_LINK_RETRY_NS / 1000000)
-						       : TICK_MS);
+		n = epoll_wait(dp->epoll, events, EVENTS_MAX, wait_ms(dp));
 		for (int i = 0; i < n; i++)
 			if (!handle(dp, events[i].data.u64, error))
 				return;
+		if (pages_are_left(dp))
+			touch_pages(dp);
 	}
 }
 

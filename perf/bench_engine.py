@@ -14,6 +14,7 @@ from redis_peer import GRAB_LOOP, PREPARE_LOOP, REJECT_LOOP, Redis, redis_instal
 USERS = 1000000
 HOT_SHARES = 100000
 MANY_SHARES = 10
+WINDOWS_DEFAULT = 524288  # capacity.windows: refused tokens use none
 CLAIM_TABLES = ("engine", "rte_hash", "lfht")
 
 
@@ -238,7 +239,7 @@ def engine_reject(options):
              "expired": "expired"}
 
     def measure(redis):
-        with Engine(options, accounts=USERS, frames=count,
+        with Engine(options, accounts=USERS, frames=count, windows=WINDOWS_DEFAULT,
                     runs=len(kinds) * options.pairs + 1) as engine:
             peer = RejectEval(redis, HOT_SHARES, 5) if redis else None
             runs = {kind: [] for kind in kinds}

@@ -364,9 +364,12 @@ capacity_for(const struct hb_engine_bench_options *o)
 	c.accounts = hb_power_of_two_ceil(accounts / HB_PARTITION_COUNT * 3 / 2 + 1024);
 	c.packets = hb_power_of_two_ceil(packets / HB_PARTITION_COUNT + 64);
 	c.arena_bytes = hb_power_of_two_ceil(bytes / HB_PARTITION_COUNT + (UINT64_C(4) << 20));
-	/* a hot packet's grabs are all in one partition, and a quarter of the slots stays free */
-	c.windows =
-		hb_power_of_two_ceil(grabs / HB_PARTITION_COUNT * 3 / 2 + 2 * (uint64_t)HOT_SHARES);
+	/* each frame has a token of its own, a hot packet's are all in one partition, and a quarter
+	 * of the slots stays free */
+	c.windows = o->windows != 0 ? o->windows
+				    : hb_power_of_two_ceil(o->frames_max * o->runs_max /
+								   HB_PARTITION_COUNT * 4 / 3 +
+							   2 * (uint64_t)HOT_SHARES);
 	return c;
 }
 

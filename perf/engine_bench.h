@@ -13,6 +13,7 @@ struct hb_engine_bench_options {
 	uint64_t packets;    /* of `many`, made before its first run; 0 = none */
 	uint64_t frames_max; /* of one run */
 	uint64_t runs_max;   /* the tables are made for so many runs */
+	uint64_t windows; /* of tokens, slots of one partition; 0: one for each frame of all runs */
 	uint64_t seed;
 };
 

@@ -73,6 +73,8 @@ static const char help[] =
 	"                  for other kinds than many and zipf)\n"
 	"    --frames N    COUNT is at most this (1000000)\n"
 	"    --runs N      at most so many runs (20)\n"
+	"    --windows N   of tokens, slots of one partition, a power of two: where frames\n"
+	"                  are refused, few are used (one for each frame of all runs)\n"
 	"hongbao-bench rings --socket PATH [--grabs N] [--seed N]\n"
 	"  a client at the rings of a dataplane, as root: reads `closed KIND IN_FLIGHT COUNT` and\n"
 	"  `open KIND RATE COUNT` from standard input; KIND: durable or already;\n"
@@ -471,6 +473,7 @@ run_engine(int argc, char **argv)
 		{"packets", required_argument, NULL, 'p'},
 		{"frames", required_argument, NULL, 'f'},
 		{"runs", required_argument, NULL, 'r'},
+		{"windows", required_argument, NULL, 'w'},
 		{"seed", required_argument, NULL, 's'},
 		{NULL, 0, NULL, 0},
 	};
@@ -487,6 +490,8 @@ run_engine(int argc, char **argv)
 			options.frames_max = parse_u64("--frames", optarg, 1, 10000000);
 		else if (option == 'r')
 			options.runs_max = parse_u64("--runs", optarg, 1, 1000);
+		else if (option == 'w')
+			options.windows = parse_u64("--windows", optarg, 1024, 67108864);
 		else if (option == 's')
 			options.seed = parse_u64("--seed", optarg, 0, UINT64_MAX);
 		else

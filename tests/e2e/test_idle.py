@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-from lib import OwnNode, cpu_us, expect, log, test
+from lib import OwnNode, cpu_us, expect, log, test, wait_for
 
 SECONDS = 15
 SHARE_MAX = 0.03
@@ -48,3 +48,30 @@ def lcores_and_the_writer_of_the_journal_are_realtime_and_nobody_else():
                 else:
                     expect(found == ([2] if name == "persist" and wanted else []), name,
                            "has real-time threads", found)
+
+
+def state_kib(pid):
+    """@return (size of the state's mapping, what of it is in memory)"""
+    values, inside = {}, False
+    with open("/proc/%d/smaps" % pid) as f:
+        for line in f:
+            words = line.split()
+            if "-" in words[0]:
+                inside = "/memfd:hongbao-state" in line
+            elif inside and words[0] in ("Size:", "Rss:"):
+                values[words[0]] = int(words[1])
+    return values["Size:"], values["Rss:"]
+
+
+@test
+def with_prefault_all_memory_of_the_state_is_there_after_a_start():
+    small = {"capacity__accounts": 4096, "capacity__packets": 4096, "capacity__windows": 4096,
+             "capacity__arena_mib": 4}
+    for wanted in (1, 0):
+        with OwnNode("prefault", node__prefault=wanted, **small) as node:
+            if wanted:
+                wait_for("the state to be touched", 30,
+                         lambda: "memory_touched" in node.log_text("dataplane"))
+            size, there = state_kib(node.pid("dataplane"))
+            log("prefault %d: %d of %d KiB" % (wanted, there, size))
+            expect((there == size) == bool(wanted), "prefault", wanted, ":", there, "of", size)
