@@ -24,7 +24,7 @@
 
 #define FAULTS_DEFAULT	   24
 #define USERS		   120
-#define GRABS		   60	/* of a round */
+#define GRABS		   60	 /* of a round */
 #define FIRE_MS		   60000 /* a fault that has not come by then counts as a failure */
 #define APPLIED_MS	   60000
 #define REQUEST_CUT_MAX	   40000 /* bytes */
