@@ -324,22 +324,28 @@ def measure(bench, result):
     measure_tokens(bench)
 
 
+def with_bench(node, options, sizes, work):
+    """Run work(bench), then count the grabs that MySQL has. @return the Bench, with what is wrong"""
+    node.wait_applied()  # a new node's applier first makes the tables
+    orders = grab_orders(node)
+    with tempfile.TemporaryDirectory(prefix="hongbao-bench-") as scratch:
+        bench = Bench(node, options, scratch, sizes)
+        work(bench)
+    node.wait_applied(LAG_SECONDS_MAX)
+    orders = grab_orders(node) - orders
+    if orders != bench.won:
+        bench.wrong.append("%d grab orders in MySQL, not %d" % (orders, bench.won))
+    if bench.told_fen <= 0:
+        bench.wrong.append("nobody won anything")
+    return bench
+
+
 def http(options):
     """durable grabs and reads over HTTP on 1 to 4096 connections; CPU beside nginx `return 200`"""
     result = {"bench": "http", "metrics": {}, "peers": {}, "ratios": {}}
 
     def work(node):
-        node.wait_applied()  # a new node's applier first makes the tables
-        orders = grab_orders(node)
-        with tempfile.TemporaryDirectory(prefix="hongbao-bench-") as scratch:
-            bench = Bench(node, options, scratch, Sizes(options))
-            measure(bench, result)
-        node.wait_applied(LAG_SECONDS_MAX)
-        orders = grab_orders(node) - orders
-        if orders != bench.won:
-            bench.wrong.append("%d grab orders in MySQL, not %d" % (orders, bench.won))
-        if bench.told_fen <= 0:
-            bench.wrong.append("nobody won anything")
+        bench = with_bench(node, options, Sizes(options), lambda bench: measure(bench, result))
         main = bench.rows["grab %d" % bench.sizes.main]
         result["metrics"].update({
             "rate_per_s": main["most_per_s"], "p50_us": main["p50_us"], "p99_us": main["p99_us"],

@@ -97,12 +97,6 @@ class AofRedis(Redis):
                 "base_s": float(found.get("base", 0))}
 
 
-def recover_twice(node):
-    """In memory that this machine has not used for a while, and at once again in the memory that
-    the first has just given back, as after a crash. @return both"""
-    return recover_once(node), recover_once(node)
-
-
 def middle(runs):
     rates = [run["rate_per_s"] for run in runs]
     row = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
@@ -130,9 +124,8 @@ def recovery(options):
         fresh, ours, theirs = [], [], []
         try:
             for _ in range(pairs):
-                first, again = recover_twice(node)
-                fresh.append(first)
-                ours.append(again)
+                fresh.append(recover_once(node))
+                ours.append(recover_once(node))  # at once: in the memory just given back
                 if peer:
                     theirs.append(peer.load_once())
         finally:
@@ -144,12 +137,12 @@ def recovery(options):
             result["wrong"].append("no snapshot was loaded")
         if any(run["marks"] == 0 for run in ours):
             result["wrong"].append("no mark was compared")
-        mine = middle(ours)
+        mine, in_fresh = middle(ours), middle(fresh)
         result["metrics"].update({
             "rate_per_s": mine["rate_per_s"], "rate_goal_per_s": GOAL_PER_S,
             "rate_range": mine["rate_range"],
-            "fresh_memory_rate_per_s": middle(fresh)["rate_per_s"],
-            "fresh_memory_rate_range": middle(fresh)["rate_range"], "grabs": grabs, "packets": grabs // SHARES,
+            "fresh_memory_rate_per_s": in_fresh["rate_per_s"],
+            "fresh_memory_rate_range": in_fresh["rate_range"], "grabs": grabs, "packets": grabs // SHARES,
             "records": mine["records"], "state_ms": mine["state_ms"],
             "snapshot_ms": mine["snapshot_ms"], "replay_ms": mine["replay_ms"],
             "read_only_ms": mine["read_ms"], "marks": mine["marks"], "threads": mine["threads"],

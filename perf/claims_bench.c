@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include <rte_eal.h>
 #include <rte_hash.h>
@@ -29,6 +28,7 @@
 
 #include "base/assert.h"
 #include "base/bits.h"
+#include "base/clock.h"
 #include "perf/engine_world.h"
 #include "shm/ids.h"
 
@@ -66,7 +66,7 @@ struct bench {
 	uint64_t packet_count;
 	uint64_t claim_count;
 	uint32_t burst;
-	uint64_t random;
+	uint64_t seed;
 	uint64_t *packets; /* ids */
 	struct key *keys;  /* claim_count, in the order of entering */
 	struct key *asked; /* the same in another */
@@ -96,17 +96,6 @@ fatal(const char *what, const char *why)
 	exit(2);
 }
 
-/* SplitMix64. */
-static uint64_t
-random_next(struct bench *b)
-{
-	uint64_t x = b->random += UINT64_C(0x9e3779b97f4a7c15);
-
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
-
 static void *
 zeroed(uint64_t bytes)
 {
@@ -123,7 +112,7 @@ static void
 shuffle(struct bench *b, struct key *keys, uint64_t count)
 {
 	for (uint64_t i = count - 1; i > 0; i--) {
-		uint64_t j = random_next(b) % (i + 1);
+		uint64_t j = hb_world_random(&b->world) % (i + 1);
 		struct key kept = keys[i];
 
 		keys[i] = keys[j];
@@ -378,6 +367,7 @@ make_packets(struct bench *b)
 		each * 3 / 2 * SHARES * sizeof(struct hb_claim) + (UINT64_C(4) << 20));
 	if (hb_world_open(&b->world, &capacity, LOG_BYTES) != 0)
 		fatal("no memory", "for the engine's state");
+	b->world.random = b->seed;
 	b->packets = zeroed(b->packet_count * sizeof(*b->packets));
 	for (uint64_t i = 0; i < 16 * HB_PARTITION_COUNT; i++) {
 		hb_world_open_account(&b->world, SENDER + i);
@@ -409,28 +399,19 @@ make_keys(struct bench *b)
 	shuffle(b, b->asked, b->claim_count);
 }
 
-static uint64_t
-cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 static void
 measure(struct bench *b, const struct table *table)
 {
 	uint64_t begin_ns, entered_ns, asked_ns, sum = 0, wanted = 0;
 
-	begin_ns = cpu_ns();
+	begin_ns = hb_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	for (uint64_t i = 0; i < b->claim_count; i += b->burst)
 		table->enter(b, &b->keys[i], b->burst);
-	entered_ns = cpu_ns() - begin_ns;
-	begin_ns = cpu_ns();
+	entered_ns = hb_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns;
+	begin_ns = hb_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	for (uint64_t i = 0; i < b->claim_count; i += b->burst)
 		sum += table->ask(b, &b->asked[i], b->burst);
-	asked_ns = cpu_ns() - begin_ns;
+	asked_ns = hb_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns;
 	for (uint64_t i = 0; i < b->claim_count; i++)
 		wanted += value_of(&b->keys[i]).amount_fen;
 	if (sum != wanted)
@@ -472,7 +453,7 @@ parse(struct bench *b, int argc, char **argv)
 		{NULL, 0, NULL, 0}};
 	int option;
 
-	*b = (struct bench){.packet_count = 1000000, .burst = BURST_MAX, .random = 1};
+	*b = (struct bench){.packet_count = 1000000, .burst = BURST_MAX, .seed = 1};
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (option == 'p')
 			b->packet_count = number(optarg, HB_PARTITION_COUNT, 10000000);
@@ -481,7 +462,7 @@ parse(struct bench *b, int argc, char **argv)
 		else if (option == 'b')
 			b->burst = (uint32_t)number(optarg, 1, BURST_MAX);
 		else if (option == 's')
-			b->random = number(optarg, 0, UINT64_MAX);
+			b->seed = number(optarg, 0, UINT64_MAX);
 		else if (option == 'h') {
 			fputs(help, stdout);
 			exit(0);

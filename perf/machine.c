@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "base/bits.h"
 #include "base/clock.h"
 #include "base/sync_probe.h"
 #include "perf/histogram.h"
@@ -41,28 +42,16 @@ fail(char error[256], int result, const char *what)
 	return result;
 }
 
-static uint64_t
-cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
-}
-
 /* ---- memory ---- */
 
 /* Each line holds the number of the next: one random cycle through all (Sattolo's algorithm). */
 static void
 make_cycle(uint64_t (*lines)[LINE_BYTES / sizeof(uint64_t)])
 {
-	uint64_t random = 1;
-
 	for (uint64_t i = 0; i < LINES; i++)
 		lines[i][0] = i;
 	for (uint64_t i = LINES - 1; i > 0; i--) {
-		random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-		uint64_t j = (random >> 33) % i, kept = lines[i][0];
+		uint64_t j = hb_mix64(i) % i, kept = lines[i][0];
 
 		lines[i][0] = lines[j][0];
 		lines[j][0] = kept;
@@ -76,11 +65,11 @@ walk(uint64_t (*lines)[LINE_BYTES / sizeof(uint64_t)], uint32_t chains)
 
 	for (uint32_t c = 0; c < chains; c++)
 		at[c] = LINES / chains * c;
-	begin_ns = cpu_ns();
+	begin_ns = hb_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	for (uint64_t i = 0; i < STEPS / chains; i++)
 		for (uint32_t c = 0; c < chains; c++)
 			at[c] = lines[at[c]][0];
-	begin_ns = cpu_ns() - begin_ns;
+	begin_ns = hb_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin_ns;
 	for (uint32_t c = 0; c < chains; c++)
 		sum += at[c];
 	atomic_signal_fence(memory_order_seq_cst);
@@ -264,22 +253,18 @@ probe(const char *directory, double *p50_us, double *p99_us, char error[256])
 	return 0;
 }
 
-struct beside {
-	struct hb_machine *machine;
-	const char *directory;
-	char *error;
-	int result;
-};
-
-static void *
-probe_beside(void *argument)
+/* The write goes before those that poll, as the writer's do. */
+static int
+probe_first(struct hb_machine *machine, const char *directory, char error[256])
 {
-	struct beside *beside = argument;
+	const struct sched_param ordinary = {0};
+	int result;
 
-	(void)be_realtime(PRIORITY + 1); /* as the writer */
-	beside->result = probe(beside->directory, &beside->machine->sync_beside_us_p50,
-		&beside->machine->sync_beside_us_p99, beside->error);
-	return NULL;
+	(void)be_realtime(PRIORITY + 1);
+	result =
+		probe(directory, &machine->sync_beside_us_p50, &machine->sync_beside_us_p99, error);
+	(void)sched_setscheduler(0, SCHED_OTHER, &ordinary);
+	return result;
 }
 
 static int
@@ -289,9 +274,6 @@ measure_sync(struct hb_machine *machine, const char *directory, char error[256])
 	uint32_t last = machine->cpu_count - 1;
 	struct thread lcore = {.cpu = machine->cpus[0].cpu, .stop = &stop};
 	struct thread client = {.cpu = machine->cpus[last].cpu, .stop = &stop};
-	struct beside beside = {.machine = machine, .directory = directory, .error = error};
-	pthread_t prober;
-	bool begun = false;
 	int result = probe(directory, &machine->sync_us_p50, &machine->sync_us_p99, error);
 
 	if (result != 0)
@@ -301,17 +283,17 @@ measure_sync(struct hb_machine *machine, const char *directory, char error[256])
 	if (result != 0)
 		return fail(error, result, "no thread");
 	result = -pthread_create(&client.id, NULL, poll_as_client, &client);
-	if (result == 0) {
-		result = -pthread_create(&prober, NULL, probe_beside, &beside);
-		begun = result == 0;
-		if (begun)
-			pthread_join(prober, NULL);
-		atomic_store(&stop, true);
-		pthread_join(client.id, NULL);
+	if (result != 0) {
+		fail(error, result, "no thread");
+		goto out;
 	}
+	result = probe_first(machine, directory, error);
+	atomic_store(&stop, true);
+	pthread_join(client.id, NULL);
+out:
 	atomic_store(&stop, true);
 	pthread_join(lcore.id, NULL);
-	return begun ? beside.result : fail(error, result, "no thread");
+	return result;
 }
 
 int
