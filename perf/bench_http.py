@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """http: grabs over HTTP, each durable before it is answered, on 1 to 4096 keep-alive connections;
-reads of a packet's detail; user tokens the front has seen and has not. In turns with an nginx that
-does nothing, and with nginx, Lua and Redis that do the same."""
+reads of a packet's detail; user tokens the front has seen and has not; grabs by frames over TCP. In
+turns with an nginx that does nothing, and with nginx, Lua and Redis that do the same."""
 import os
 import random
 import signal
@@ -21,6 +21,9 @@ FIRST_GRABBER = 3000000000000  # as perf/rings_bench.c numbers them
 USERS = 10000  # the front's cache has room for 32,768 tokens
 CONNECTIONS = (1, 16, 256, 4096)
 MAIN = 256
+FRAMED = ((256, 1), (16, 16), (256, 16))  # users with a connection each, frames under way on each
+FRAMED_GRABS = 60000  # of one load
+FRAMED_SENDERS, SENDERS = 2100000000000, 256  # new accounts, of one preparation
 LOAD_SHARE = 0.85  # of the most, in the open loop
 GOAL_TIMES_NGINX = 2.0
 COLD_MS_MAX = 60000
@@ -37,10 +40,28 @@ class Sizes:
         self.connections = (1, 16) if options.smoke else CONNECTIONS
         self.main = 16 if options.smoke else MAIN
         self.users = 1000 if options.smoke else USERS
+        self.framed = ((16, 1), (16, 16)) if options.smoke else FRAMED
+        self.framed_grabs = 2000 if options.smoke else FRAMED_GRABS
         runs = len(self.connections) * (self.pairs + 2) + self.pairs + 2
         blocks = 4 * self.pairs + 8  # of one grab of each user
         self.run_grabs = min(int(self.run_ms * GRABS_PER_S_MAX / 1000), GRABS_MAX // runs)
         self.grabs = -(-runs * self.run_grabs // self.users) * self.users + blocks * self.users
+
+
+def told_grabs(node, options, count, users, scratch, first_sender=None):
+    """@return lines of prepared grabs; each block of as many as there are users is shuffled"""
+    path = os.path.join(scratch, "grabs")
+    with Rings(node, options, count, users, first_sender=first_sender) as rings:
+        rings.command("tell", "all", path, count)
+    with open(path) as f:
+        lines = f.readlines()
+    os.unlink(path)
+    shuffle = random.Random(options.seed).shuffle
+    for first in range(0, count, users):
+        block = lines[first:first + users]
+        shuffle(block)
+        lines[first:first + users] = block
+    return lines
 
 
 class Grabs:
@@ -50,17 +71,8 @@ class Grabs:
     def __init__(self, node, options, sizes, scratch):
         self.sizes = sizes
         self.next = 0
-        path = os.path.join(scratch, "grabs")
-        with Rings(node, options, sizes.grabs, sizes.users) as rings:
-            rings.command("tell", "all", path, sizes.grabs)
-        with open(path) as f:
-            self.all = [tuple(line.split()) for line in f]
-        os.unlink(path)
-        shuffle = random.Random(options.seed).shuffle
-        for first in range(0, len(self.all), sizes.users):
-            block = self.all[first:first + sizes.users]
-            shuffle(block)
-            self.all[first:first + sizes.users] = block
+        self.all = [tuple(line.split()) for line in told_grabs(
+            node, options, sizes.grabs, sizes.users, scratch)]
 
     def take_block(self):
         """@return the first of a whole block"""
@@ -92,6 +104,24 @@ def write_reads(path, tokens, grabs):
     return write_plan(path, headers(tokens), (
         (i % len(tokens), b"GET /v1/packets/%s?group=%d HTTP/1.1\r\n" % (
             grabs.all[i][1].encode(), GROUP), b"") for i in range(min(100000, len(grabs.all)))))
+
+
+class FramedGrabs:
+    """Grabs to be sent by frames over TCP, each once: files of them and of their users' tokens."""
+
+    def __init__(self, bench, users, count):
+        self.users, self.count, self.next = users, count, 0
+        self.in_flight = 1
+        self.path = os.path.join(bench.scratch, "framed")
+        self.tokens = os.path.join(bench.scratch, "framed-tokens")
+        with open(self.path, "w") as f:
+            f.writelines(told_grabs(bench.node, bench.options, count, users, bench.scratch,
+                                    FRAMED_SENDERS + users * SENDERS))
+        with open(self.tokens, "w") as f:
+            f.writelines(token + "\n" for token in bench.tokens[:users])
+
+    def left(self):
+        return self.count - self.next
 
 
 class Bench:
@@ -133,9 +163,16 @@ class Bench:
                            lifetime_s)
 
     def load(self, server, plan, connections, first, count, *how):
-        words = ["load", "--plan", plan, "--address", "%s:%d" % server.address,
-                 "--seed", str(self.options.seed), "--connections", str(connections),
-                 "--first", str(first), "--requests", str(count), *map(str, how)]
+        """@param plan path of a plan, or FramedGrabs"""
+        if isinstance(plan, FramedGrabs):
+            words = ["load", "--framed", plan.path, "--tokens", plan.tokens,
+                     "--in-flight", str(plan.in_flight),
+                     "--address", "%s:%d" % server.frames_address]
+        else:
+            words = ["load", "--plan", plan, "--connections", str(connections),
+                     "--address", "%s:%d" % server.address]
+        words += ["--seed", str(self.options.seed), "--first", str(first), "--requests", str(count),
+                  *map(str, how)]
         for name, pid in server.processes():
             words += ["--process", "%s=%d" % (name, pid)]
         return run_generator(*words, pinned=True)
@@ -148,7 +185,7 @@ class Bench:
         load["applier_us"] = applier_us(self.node) - applier
         load["frames"] = journal_numbers(self.node)["frames"] - frames
         if load["failed"] or load["accepted"] != load["sent"]:
-            self.wrong.append("%d of %d requests on %d connections were not answered 200 ok: %s" % (
+            self.wrong.append("%d of %d requests on %d connections were not answered ok: %s" % (
                 load["failed"], load["sent"], connections, load["outcomes"]))
         if grabs:
             self.won += load["accepted"]
@@ -259,6 +296,29 @@ def measure_tokens(bench):
         show("tokens " + name, bench.rows["tokens " + name])
 
 
+def measure_framed(bench):
+    """Frames over TCP: closed loops find the most, then open loops at a share of it."""
+    for users in sorted({users for users, _ in bench.sizes.framed}):
+        depths = [depth for some, depth in bench.sizes.framed if some == users]
+        grabs = FramedGrabs(bench, users,
+                            (bench.sizes.pairs + 2) * len(depths) * bench.sizes.framed_grabs)
+        for grabs.in_flight in depths:
+            load, most = bench.ours(grabs, users, grabs.next, bench.sizes.framed_grabs, "--closed",
+                                    bench.sizes.run_ms)
+            grabs.next += load["lines"]
+            rate = most["rate_per_s"] * LOAD_SHARE
+            rows = []
+            for _ in range(bench.sizes.pairs):
+                count = min(int(rate * bench.sizes.run_ms / 1000), bench.sizes.framed_grabs,
+                            grabs.left())
+                load, row = bench.ours(grabs, users, grabs.next, count, "--rate", rate)
+                grabs.next += load["lines"]
+                rows.append(row)
+            name = "framed %d x %d" % (users, grabs.in_flight)
+            bench.rows[name] = dict(middle(rows), most_per_s=round(most["rate_per_s"]))
+            show(name, bench.rows[name])
+
+
 def measure_lua(bench, result):
     """Closed loops at the node and at nginx, Lua and Redis, in turns."""
     sizes = bench.sizes
@@ -322,6 +382,7 @@ def measure(bench, result):
         log("nginx's Lua module is not installed: that peer is left out. "
             "./hongbao setup --bench installs it")
     measure_tokens(bench)
+    measure_framed(bench)
 
 
 def with_bench(node, options, sizes, work):

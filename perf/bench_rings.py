@@ -48,10 +48,12 @@ def frames_program():
 class Rings(Commanded):
     """hongbao-bench rings at a node, prepared; a context manager."""
 
-    def __init__(self, node, options, grabs, users=0, prepare=None):
+    def __init__(self, node, options, grabs, users=0, prepare=None, first_sender=None):
         words = ["rings", "--socket", node.path(DATAPLANE_SOCKET), "--grabs", grabs,
                  "--seed", options.seed]
-        super().__init__(*words, *(["--users", users] if users else []), prepare=prepare)
+        words += ["--users", users] if users else []
+        words += ["--first-sender", first_sender] if first_sender else []
+        super().__init__(*words, prepare=prepare)
         self.won = self.told_fen = self.failed = 0
 
     def run(self, mode, kind, load, count):

@@ -16,6 +16,7 @@
 #include "base/sync_probe.h"
 #include "perf/bare_client.h"
 #include "perf/engine_bench.h"
+#include "perf/framed.h"
 #include "perf/load.h"
 #include "perf/machine.h"
 #include "perf/mariadb_client.h"
@@ -39,6 +40,10 @@ struct process {
 
 struct options {
 	const char *plan;
+	const char *framed; /* grabs of a framed load, instead of a plan */
+	const char *tokens;
+	uint32_t in_flight;
+	uint64_t lines; /* of the grabs that a framed load has passed */
 	struct hb_load load;
 	struct process processes[PROCESSES_MAX];
 	uint32_t process_count;
@@ -61,6 +66,10 @@ static const char help[] =
 	"                      to N more latency, which is counted\n"
 	"    --any-200         count every 200 as accepted; default: body status must be ok\n"
 	"    --process NAME=PID  report its CPU time; may be repeated\n"
+	"hongbao-bench load --framed GRABS --tokens FILE --address HOST:PORT --rate R [options]\n"
+	"  grabs by frames over TCP, a connection for each user: lines as rings tells them, and\n"
+	"  user tokens, one a line; options as above, without those of connections and patience\n"
+	"    --in-flight N     of a connection (1; at most 64)\n"
 	"hongbao-bench sync DIRECTORY [COUNT]\n"
 	"  time of durable 4 KiB overwrites on the directory's file system\n"
 	"hongbao-bench machine DIRECTORY\n"
@@ -81,6 +90,8 @@ static const char help[] =
 	"  `flood durable RATE COUNT` offers a rate whatever comes back and tells refusals apart\n"
 	"    --grabs N     to prepare (100000)\n"
 	"    --users N     grab in turn, each at most once in a packet (one user for each grab)\n"
+	"    --first-sender N  account of the first of 256 senders, whom the node must not know\n"
+	"                  (2000000000000)\n"
 	"hongbao-bench jwt --algorithm HS256|EdDSA --secret HEX --kid KID --first N [--count N]\n"
 	"                  [--group N] [--lifetime-s N] | --public\n"
 	"  user tokens of the accounts N, N + 1, …, one a line; --public: the public key of EdDSA\n"
@@ -175,6 +186,9 @@ parse_options(struct options *options, int argc, char **argv)
 		{"tick-us", required_argument, NULL, 'T'},
 		{"any-200", no_argument, NULL, '2'},
 		{"process", required_argument, NULL, 'P'},
+		{"framed", required_argument, NULL, 'F'},
+		{"tokens", required_argument, NULL, 'k'},
+		{"in-flight", required_argument, NULL, 'i'},
 		{NULL, 0, NULL, 0},
 	};
 	struct hb_load *load = &options->load;
@@ -226,15 +240,30 @@ parse_options(struct options *options, int argc, char **argv)
 		case 'P':
 			parse_process(options, optarg);
 			break;
+		case 'F':
+			options->framed = optarg;
+			break;
+		case 'k':
+			options->tokens = optarg;
+			break;
+		case 'i':
+			options->in_flight = (uint32_t)parse_u64(
+				"--in-flight", optarg, 1, HB_FRAMED_IN_FLIGHT_MAX);
+			break;
 		default:
 			usage_error("unknown option", argv[optind - 1]);
 		}
 	}
 	if (optind != argc)
 		usage_error("unexpected argument", argv[optind]);
-	if (options->plan == NULL || load->host[0] == '\0' ||
+	if ((options->plan == NULL) == (options->framed == NULL) || load->host[0] == '\0' ||
 		(load->rate_per_s > 0) == load->closed)
-		usage_error("load needs", "--plan, --address and either --rate or --closed");
+		usage_error("load needs",
+			"--plan or --framed, --address and either --rate or --closed");
+	if ((options->framed == NULL) != (options->tokens == NULL))
+		usage_error("one needs the other", "--framed and --tokens");
+	if (options->framed != NULL && (load->patience_ms > 0 || load->tick_us > 0))
+		usage_error("a framed load has neither", "--patience-ms nor --tick-us");
 	if (load->patience_ms > 0 && load->closed)
 		usage_error("a closed loop has no schedule to be late in", "--patience-ms");
 }
@@ -348,6 +377,8 @@ print_load(const struct options *options, int64_t self_us)
 	print_slow_seconds(load);
 	print_outcomes(load);
 	print_processes(options);
+	if (options->framed != NULL)
+		printf(",\"in_flight\":%u,\"lines\":%" PRIu64, options->in_flight, options->lines);
 	printf(",\"generator_cpu_us\":%" PRId64 "}\n", self_us);
 }
 
@@ -363,11 +394,46 @@ raise_descriptor_limit(void)
 	}
 }
 
+/* What a load sends: one of the two, and how many there are. */
+struct requests {
+	struct hb_plan plan;
+	struct hb_framed framed;
+	uint64_t count;
+};
+
+static int
+open_requests(struct options *options, struct requests *requests, char error[256])
+{
+	int result;
+
+	if (options->framed != NULL) {
+		result = hb_framed_open(&requests->framed, options->framed, options->tokens, error);
+		requests->framed.in_flight = options->in_flight;
+		requests->count = requests->framed.grab_count;
+		return result;
+	}
+	result = hb_plan_open(&requests->plan, options->plan, error);
+	if (result != 0)
+		return result;
+	requests->count = requests->plan.request_count;
+	options->load.plan = &requests->plan;
+	return 0;
+}
+
+static void
+close_requests(const struct options *options, struct requests *requests)
+{
+	if (options->framed != NULL)
+		hb_framed_close(&requests->framed);
+	else
+		hb_plan_close(&requests->plan);
+}
+
 static int
 run_load(int argc, char **argv)
 {
 	static struct options options;
-	struct hb_plan plan;
+	struct requests requests = {0};
 	char error[256];
 	struct hb_load *load = &options.load;
 
@@ -377,33 +443,36 @@ run_load(int argc, char **argv)
 	load->drain_ms = 10000;
 	load->whole_answers = true;
 	parse_options(&options, argc, argv);
-	int result = hb_plan_open(&plan, options.plan, error);
+	options.in_flight = options.in_flight == 0 ? 1 : options.in_flight;
+	int result = open_requests(&options, &requests, error);
 
 	if (result != 0) {
 		fprintf(stderr, "hongbao-bench: %s\n", error);
 		return 2;
 	}
-	if (load->request_count == 0 && load->request_first < plan.request_count)
-		load->request_count = plan.request_count - load->request_first;
-	if (load->request_count == 0 || load->request_first >= plan.request_count ||
+	if (load->request_count == 0 && load->request_first < requests.count)
+		load->request_count = requests.count - load->request_first;
+	if (load->request_count == 0 || load->request_first >= requests.count ||
 		(load->patience_ms == 0 &&
-			load->request_count > plan.request_count - load->request_first))
-		usage_error(
-			"the plan holds fewer requests than --first and --requests", options.plan);
-	load->plan = &plan;
+			load->request_count > requests.count - load->request_first))
+		usage_error("there are fewer requests than --first and --requests",
+			options.plan != NULL ? options.plan : options.framed);
 
 	raise_descriptor_limit();
 	processes_before(&options);
 	int64_t self_us = hb_usage_self_us();
 
-	result = hb_load_run(load, error);
+	if (options.framed != NULL)
+		result = hb_framed_run(&requests.framed, load, &options.lines, error);
+	else
+		result = hb_load_run(load, error);
 	self_us = hb_usage_self_us() - self_us;
 	processes_after(&options);
 	if (result != 0)
 		fprintf(stderr, "hongbao-bench: %s\n", error);
 	else
 		print_load(&options, self_us);
-	hb_plan_close(&plan);
+	close_requests(&options, &requests);
 	if (result != 0)
 		return 2;
 	return hb_load_failed(load) == 0 ? 0 : 1;
@@ -510,10 +579,12 @@ run_rings(int argc, char **argv)
 		{"socket", required_argument, NULL, 'S'},
 		{"grabs", required_argument, NULL, 'g'},
 		{"users", required_argument, NULL, 'u'},
+		{"first-sender", required_argument, NULL, 'f'},
 		{"seed", required_argument, NULL, 's'},
 		{NULL, 0, NULL, 0},
 	};
-	struct hb_rings_options options = {.grabs = 100000, .seed = hb_wall_ns()};
+	struct hb_rings_options options = {
+		.grabs = 100000, .first_sender = HB_RINGS_FIRST_SENDER, .seed = hb_wall_ns()};
 	char error[160] = "";
 	int option;
 
@@ -524,6 +595,9 @@ run_rings(int argc, char **argv)
 			options.grabs = parse_u64("--grabs", optarg, 1, 100000000);
 		else if (option == 'u')
 			options.users = parse_u64("--users", optarg, HB_RINGS_USERS_MIN, 100000000);
+		else if (option == 'f')
+			options.first_sender =
+				parse_u64("--first-sender", optarg, 1, UINT64_C(2999999999000));
 		else if (option == 's')
 			options.seed = parse_u64("--seed", optarg, 0, UINT64_MAX);
 		else

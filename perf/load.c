@@ -7,7 +7,6 @@
 #include "perf/load.h"
 
 #include <errno.h>
-#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -22,6 +21,7 @@
 #include "base/assert.h"
 #include "base/bits.h"
 #include "base/clock.h"
+#include "perf/arrivals.h"
 
 #define ANSWER_BYTES_MAX  8192
 #define EVENTS_MAX	  128
@@ -52,52 +52,14 @@ struct run {
 	uint32_t free_count;
 	uint32_t busy_count;
 	int epoll_fd;
-	uint64_t random_state;
+	struct hb_arrivals arrivals;
 	uint64_t next;	     /* request that is due next */
 	uint64_t lines_used; /* of the plan: differs from next by those that were given up */
 	uint64_t next_due_ns;
-	uint64_t start_ns;
 	uint64_t first_answer_ns;
 	uint64_t last_answer_ns;
-	double gap_scale; /* makes the last arrival fall on requests / rate */
 	uint64_t timeouts_checked_ns;
 };
-
-/* Time to the next arrival of a Poisson process; SplitMix64 as the generator. */
-static uint64_t
-arrival_gap_ns(struct run *run)
-{
-	run->random_state += UINT64_C(0x9e3779b97f4a7c15);
-	uint64_t x = run->random_state;
-
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	x ^= x >> 31;
-	double uniform = ((double)(x >> 11) + 1.0) * 0x1p-53; /* in (0, 1] */
-
-	return (uint64_t)(-log(uniform) / run->load->rate_per_s * 1e9 * run->gap_scale);
-}
-
-/*
- * A Poisson process of which it is known that the last of its n arrivals falls on n / rate: gaps
- * drawn as always, all scaled by one factor. So the offered rate is the wanted one, whatever the
- * seed.
- */
-static void
-schedule_scale(struct run *run)
-{
-	if (run->load->closed)
-		return;
-	double wanted_ns = (double)run->load->request_count / run->load->rate_per_s * 1e9;
-	double drawn_ns = 1.0;
-
-	run->gap_scale = 1.0;
-	run->random_state = run->load->seed;
-	for (uint64_t i = 0; i < run->load->request_count; i++)
-		drawn_ns += (double)arrival_gap_ns(run);
-	run->gap_scale = wanted_ns / drawn_ns;
-	run->random_state = run->load->seed;
-}
 
 static int
 connection_open(struct run *run, struct connection *connection)
@@ -187,7 +149,7 @@ schedule_step(struct run *run)
 	if (load->request_first + run->lines_used == load->plan->request_count)
 		load->request_count = run->next;
 	if (run->next < load->request_count && !load->closed)
-		run->next_due_ns += arrival_gap_ns(run);
+		run->next_due_ns += hb_arrivals_gap_ns(&run->arrivals);
 }
 
 /* Requests that wait for a connection, and whose users wait no longer. */
@@ -296,8 +258,8 @@ answer_status(const char *body, char out[32])
 	out[length] = '\0';
 }
 
-static void
-outcome_count(struct hb_load *load, int http, const char *status)
+void
+hb_load_count_outcome(struct hb_load *load, int http, const char *status)
 {
 	struct hb_load_outcome *outcome = load->outcomes;
 	struct hb_load_outcome *last = load->outcomes + HB_LOAD_OUTCOMES_MAX - 1;
@@ -312,14 +274,15 @@ outcome_count(struct hb_load *load, int http, const char *status)
 	outcome->count++;
 }
 
-static void
-latency_add(struct run *run, uint64_t due_ns, uint64_t latency_ns)
+void
+hb_load_count_accepted(struct hb_load *load, uint64_t due_ns, uint64_t now_ns)
 {
-	uint64_t second = (due_ns - run->start_ns) / (1000 * NS_PER_MS);
+	uint64_t second = (due_ns - load->start_ns) / (1000 * NS_PER_MS);
 
-	hb_histogram_add(&run->load->latency, latency_ns);
-	if (second < HB_LOAD_SECONDS_MAX && latency_ns > run->load->worst_ns[second])
-		run->load->worst_ns[second] = latency_ns;
+	load->accepted++;
+	hb_histogram_add(&load->latency, now_ns - due_ns);
+	if (second < HB_LOAD_SECONDS_MAX && now_ns - due_ns > load->worst_ns[second])
+		load->worst_ns[second] = now_ns - due_ns;
 }
 
 static void
@@ -334,14 +297,13 @@ answer_complete(struct run *run, struct connection *connection)
 
 	connection->answer[connection->head_length + connection->body_length] = '\0';
 	answer_status(body, status);
-	outcome_count(load, http, status);
+	hb_load_count_outcome(load, http, status);
 	if (http == 200 && (!load->whole_answers || strcmp(status, "ok") == 0)) {
 		const char *amount = strstr(body, "\"amount_fen\":");
 
-		load->accepted++;
 		if (amount != NULL)
 			load->amount_fen_sum += strtoull(amount + 13, NULL, 10);
-		latency_add(run, connection->due_ns, now - connection->due_ns);
+		hb_load_count_accepted(load, connection->due_ns, now);
 	} else {
 		load->refused++;
 		hb_histogram_add(&load->refusal, now - connection->sent_ns);
@@ -451,9 +413,9 @@ schedule_end_check(struct run *run)
 {
 	struct hb_load *load = run->load;
 	uint64_t now_ns = hb_mono_ns();
-	uint64_t past_ns = now_ns - run->start_ns;
+	uint64_t past_ns = now_ns - load->start_ns;
 
-	if (run->next == load->request_count || now_ns < run->start_ns)
+	if (run->next == load->request_count || now_ns < load->start_ns)
 		return;
 	if (load->closed) {
 		if (load->duration_ms > 0 && past_ns > load->duration_ms * NS_PER_MS)
@@ -559,16 +521,19 @@ hb_load_run(struct hb_load *load, char error[256])
 	int result = run_open(&run, error);
 
 	if (result == 0) {
-		schedule_scale(&run);
-		run.start_ns = hb_mono_ns() + START_AFTER_NS;
-		run.last_answer_ns = run.start_ns;
-		run.next_due_ns = run.start_ns + (load->closed ? 0 : arrival_gap_ns(&run));
+		if (!load->closed)
+			hb_arrivals_init(
+				&run.arrivals, load->seed, load->rate_per_s, load->request_count);
+		load->start_ns = hb_mono_ns() + START_AFTER_NS;
+		run.last_answer_ns = load->start_ns;
+		run.next_due_ns =
+			load->start_ns + (load->closed ? 0 : hb_arrivals_gap_ns(&run.arrivals));
 		result = run_loop(&run);
 		if (result != 0)
 			snprintf(error, 256, "epoll: %s", strerror(-result));
 		load->sent = run.lines_used;
-		load->schedule_ns = run.next_due_ns - run.start_ns;
-		load->elapsed_ns = run.last_answer_ns - run.start_ns;
+		load->schedule_ns = run.next_due_ns - load->start_ns;
+		load->elapsed_ns = run.last_answer_ns - load->start_ns;
 		load->answering_ns = run.last_answer_ns - run.first_answer_ns;
 	}
 	run_close(&run);

@@ -76,6 +76,7 @@ struct hb_load {
 	uint64_t refused;  /* other whole answers */
 	uint64_t reconnects;
 	uint64_t amount_fen_sum; /* of the amount_fen of accepted answers */
+	uint64_t start_ns;	 /* by the monotonic clock */
 	uint64_t schedule_ns;	 /* from the start to the last intended time */
 	uint64_t elapsed_ns;	 /* from the start to the last answer */
 	uint64_t answering_ns;	 /* from the first answer to the last */
@@ -87,6 +88,11 @@ struct hb_load {
  * @return 0 when the run took place (its errors are counted), or -errno
  */
 int hb_load_run(struct hb_load *load, char error[256]);
+
+/** A whole answer came: count its kind. For other loads too, whose `http` is 0. */
+void hb_load_count_outcome(struct hb_load *load, int http, const char *status);
+/** A request that was meant to leave at due_ns was accepted at now_ns. */
+void hb_load_count_accepted(struct hb_load *load, uint64_t due_ns, uint64_t now_ns);
 
 /** All requests that did not end as they should. */
 uint64_t hb_load_failed(const struct hb_load *load);

@@ -35,7 +35,6 @@
 #define TICK_NS	       50000 /* of arrivals that wait for the disk: the client sleeps in between */
 #define SPIN_LOOKS     16    /* at the rings, between looks at the clock */
 #define POLL_MAX       256
-#define FIRST_SENDER   UINT64_C(2000000000000)
 #define FIRST_GRABBER  UINT64_C(3000000000000)
 #define RING_BYTES     (1u << 20)
 #define REPLY_BYTES    (1u << 22)
@@ -208,9 +207,8 @@ static void
 make_packet(struct rings *r, uint64_t i, void *frame)
 {
 	struct hb_frame_packet_create *f = frame;
-	uint64_t sender = FIRST_SENDER + i % SENDERS;
+	uint64_t sender = r->options.first_sender + i % SENDERS;
 
-	(void)r;
 	begin(f, HB_OP_PACKET_CREATE, sizeof(*f), sender, sender);
 	f->head.correlation = i;
 	f->head.group = GROUP;
@@ -514,7 +512,7 @@ open_rings(struct rings *r)
 	result = hb_client_open(
 		&r->client, r->options.socket, PEOPLE, RING_BYTES, REPLY_BYTES, r->error);
 	for (uint64_t i = 0; i < SENDERS && result == 0; i++)
-		result = fund(r, FIRST_SENDER + i,
+		result = fund(r, r->options.first_sender + i,
 			(int64_t)(r->packet_count / SENDERS + 1) * SHARES * FEN_PER_SHARE);
 	if (result == 0)
 		result = prepare(r, r->packet_count, make_packet, packet_made);

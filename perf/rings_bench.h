@@ -8,12 +8,14 @@
 
 #include <stdint.h>
 
-#define HB_RINGS_USERS_MIN 10 /* as many as a packet has shares */
+#define HB_RINGS_USERS_MIN    10 /* as many as a packet has shares */
+#define HB_RINGS_FIRST_SENDER UINT64_C(2000000000000)
 
 struct hb_rings_options {
 	const char *socket;
 	uint64_t grabs; /* prepared: packets sent and tokens issued before anything is measured */
-	uint64_t users; /* that grab in turn; 0: one for each grab */
+	uint64_t first_sender; /* account of the first of 256 senders, new to the node */
+	uint64_t users;	       /* that grab in turn; 0: one for each grab */
 	uint64_t seed;
 };
 
