@@ -15,6 +15,7 @@ USERS = 1000000
 HOT_SHARES = 100000
 MANY_SHARES = 10
 WINDOWS_DEFAULT = 524288  # capacity.windows: refused tokens use none
+PIECES = 10  # of what one pair measures, in turns: the machine changes within a second
 CLAIM_TABLES = ("engine", "rte_hash", "lfht")
 
 
@@ -181,20 +182,21 @@ def claim_tables(options, packets):
 def engine_many(options):
     """grabs over a million packets of 10 shares, uniform and Zipf, in bursts of 1, 8 and 32"""
     packets = 1000000
-    count = min(600000, packets * MANY_SHARES // (3 * (options.pairs + 1)))
+    turns = PIECES * options.pairs
+    count = min(60000, packets * MANY_SHARES // (3 * (turns + 1)))
 
     def measure(redis):
         with Engine(options, accounts=USERS, packets=packets, frames=count,
-                    runs=5 * options.pairs + 3) as engine:
+                    runs=5 * turns) as engine:
             peer = Eval(redis, MANY_SHARES, 20000) if redis else None
             uniform = {1: [], 8: [], 32: []}
             zipf = {1: [], 32: []}
-            for _ in range(options.pairs):
+            for turn in range(turns):
                 for burst, runs in uniform.items():
                     runs.append(engine.command("run", "many", burst, count))
-                if peer:
+                if peer and turn % PIECES == 0:
                     peer.turn()
-            for _ in range(options.pairs):
+            for _ in range(turns):
                 for burst, runs in zipf.items():
                     runs.append(engine.command("run", "zipf", burst, count))
             check = engine.command("check")
