@@ -13,8 +13,6 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -23,6 +21,7 @@
 #include "perf/framed.h"
 #include "shm/frame.h"
 #include "shm/token.h"
+#include "tests/perf/listener.h"
 
 #define USERS	   3
 #define GRABS	   300
@@ -152,17 +151,8 @@ server_main(void *context)
 static void
 server_start(struct server *server, enum manner manner)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	socklen_t length = sizeof(address);
-
 	*server = (struct server){.manner = manner};
-	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	server->listen_fd = socket(AF_INET, SOCK_STREAM, 0);
-	assert_true(server->listen_fd >= 0);
-	assert_int_equal(bind(server->listen_fd, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(listen(server->listen_fd, USERS), 0);
-	assert_int_equal(getsockname(server->listen_fd, (struct sockaddr *)&address, &length), 0);
-	snprintf(server->port, sizeof(server->port), "%u", ntohs(address.sin_port));
+	server->listen_fd = listen_on_loopback(server->port, USERS);
 	assert_int_equal(pthread_create(&server->thread, NULL, server_main, server), 0);
 }
 

@@ -13,9 +13,7 @@
 
 #include <cmocka.h>
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -23,6 +21,7 @@
 
 #include "base/clock.h"
 #include "perf/load.h"
+#include "tests/perf/listener.h"
 
 #define REQUESTS	300
 #define RATE_PER_S	1000.0
@@ -124,17 +123,9 @@ server_run(void *context)
 static void
 server_start(struct server *server, enum manner manner)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t length = sizeof(address);
-
 	memset(server, 0, sizeof(*server));
 	server->manner = manner;
-	server->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(server->listen_fd, (struct sockaddr *)&address, length), 0);
-	assert_int_equal(listen(server->listen_fd, CONNECTIONS_MAX), 0);
-	assert_int_equal(getsockname(server->listen_fd, (struct sockaddr *)&address, &length), 0);
-	snprintf(server->port, sizeof(server->port), "%u", ntohs(address.sin_port));
+	server->listen_fd = listen_on_loopback(server->port, CONNECTIONS_MAX);
 	assert_int_equal(pthread_create(&server->thread, NULL, server_run, server), 0);
 }
 
