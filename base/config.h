@@ -98,7 +98,7 @@
 	INT(mysql_replica_lag_ms_max, "mysql.replica_lag_ms_max", 2000, 0, 3600000,                \
 		"a replica further behind its server is not read")                                 \
 	INT(applier_batch_records_max, "applier.batch_records_max", 4096, 1, 65536,                \
-		"records in one MySQL transaction")                                                \
+		"records in one MySQL transaction; four times as many when it is behind")          \
 	INT(applier_interval_ms, "applier.interval_ms", 200, 1, 10000,                             \
 		"a smaller batch is written after this long")                                      \
 	TEXT(front_listen, "front.listen", "127.0.0.1:8080", "address of the HTTP front")          \

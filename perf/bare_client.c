@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * See bare_client.h. One thread, one connection. All rows are in memory, cut into batches and
- * sorted before the clock starts. If it dies, the server rolls back; the second database stays and
- * is replaced by the next run.
+ * sorted before the clock starts. If it dies, the server rolls back; the second database stays.
  */
 #include "perf/bare_client.h"
 
@@ -464,36 +463,39 @@ execute(struct bare *b, const char *format, const char *into, const char *from, 
 	return hb_db_execute(b->db, sql, b->error);
 }
 
-/* Tables as the ledger's, with the accounts and packets that were there before the grabs. */
+/*
+ * Tables as the ledger's, with the accounts and packets that were there before the grabs. What an
+ * earlier run wrote stays: a row costs the more the more rows there are.
+ */
 static int
 make_tables(struct bare *b)
 {
 	static const char *const per_partition[] = {
-		"CREATE TABLE @.order_# LIKE $.order_#",
-		"CREATE TABLE @.claim_# LIKE $.claim_#",
-		"CREATE TABLE @.flow_# LIKE $.flow_#",
-		"CREATE TABLE @.account_# LIKE $.account_#",
-		"CREATE TABLE @.packet_# LIKE $.packet_#",
-		"INSERT INTO @.packet_# SELECT * FROM $.packet_#",
+		"CREATE TABLE IF NOT EXISTS @.order_# LIKE $.order_#",
+		"CREATE TABLE IF NOT EXISTS @.claim_# LIKE $.claim_#",
+		"CREATE TABLE IF NOT EXISTS @.flow_# LIKE $.flow_#",
+		"CREATE TABLE IF NOT EXISTS @.account_# LIKE $.account_#",
+		"CREATE TABLE IF NOT EXISTS @.packet_# LIKE $.packet_#",
+		"INSERT INTO @.packet_# SELECT * FROM $.packet_# "
+		"WHERE packet NOT IN (SELECT packet FROM @.packet_#)",
 		"UPDATE @.packet_# SET left_fen = total_fen, left_count = share_count, state = 1",
 	};
 	const char *into = b->options->into, *from = b->options->from;
 	char sql[SQL_MAX];
-	int rc = execute(b, "DROP DATABASE IF EXISTS @", into, from, 0);
+	int rc = execute(b, "CREATE DATABASE IF NOT EXISTS @", into, from, 0);
 
 	if (rc == 0)
-		rc = execute(b, "CREATE DATABASE @", into, from, 0);
+		rc = execute(b, "CREATE TABLE IF NOT EXISTS @.jpos LIKE $.jpos", into, from, 0);
 	if (rc == 0)
-		rc = execute(b, "CREATE TABLE @.jpos LIKE $.jpos", into, from, 0);
-	if (rc == 0)
-		rc = execute(b, "INSERT INTO @.jpos SELECT * FROM $.jpos LIMIT 1", into, from, 0);
+		rc = execute(b, "REPLACE INTO @.jpos SELECT * FROM $.jpos LIMIT 1", into, from, 0);
 	for (uint32_t p = 0; p < HB_PARTITION_COUNT && rc == 0; p++) {
 		for (size_t i = 0; i < COUNT(per_partition) && rc == 0; i++)
 			rc = execute(b, per_partition[i], into, from, p);
 		snprintf(sql, sizeof(sql),
 			"INSERT INTO @.account_# SELECT account, available_fen, "
 			"frozen_fen + " STAND_IN_FROZEN ", version, kind, barred, opened_jseq "
-			"FROM $.account_# WHERE opened_jseq <= %" PRIu64,
+			"FROM $.account_# WHERE opened_jseq <= %" PRIu64
+			" AND account NOT IN (SELECT account FROM @.account_#)",
 			b->options->after);
 		if (rc == 0)
 			rc = execute(b, sql, into, from, p);

@@ -6,7 +6,8 @@
  * out, no balances to look up.
  *
  * It reads what the applier has written into one database, keeps it in memory, sorts it as the
- * applier does, and writes it into a second database of the same server, whose tables it makes.
+ * applier does, and writes it into a second database of the same server. It makes the tables there
+ * when they are missing; else it adds to them, so that run after run they grow as the ledger's do.
  */
 #ifndef HB_PERF_BARE_CLIENT_H
 #define HB_PERF_BARE_CLIENT_H
@@ -16,7 +17,7 @@
 struct hb_bare_client {
 	const char *socket; /* of the server */
 	const char *from;   /* database of the ledger */
-	const char *into;   /* a database that is made, and replaced when it is there */
+	const char *into;   /* a database, made when it is not there; has no rows above `after` */
 	uint64_t after;	    /* rows of records above this sequence: all are of grabs */
 	uint64_t records_per_commit;
 };

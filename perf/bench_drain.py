@@ -3,6 +3,7 @@
 writes the same rows with the same statements and durability."""
 import json
 import os
+import statistics
 import subprocess
 import tempfile
 import time
@@ -88,6 +89,11 @@ def bare_once(node, servers, after, count):
             "rows": sum(run["rows"] for run in runs), "commits": sum(r["commits"] for r in runs)}
 
 
+def drop_bare(node, servers):
+    for socket in sockets(node, servers):
+        query(socket, "DROP DATABASE IF EXISTS %s" % BARE)
+
+
 def sums(socket, database, after):
     """What must be equal in the ledger and in the bare client's tables."""
     found = []
@@ -132,6 +138,12 @@ def middle(runs):
                 rate_range="%g..%g" % (rates[0], rates[-1]), runs=len(runs))
 
 
+def ratio_of(drains, bares):
+    """Of each turn, as rows cost more the more there are; the median"""
+    ratios = [drain["rate_per_s"] / bare["rate_per_s"] for drain, bare in zip(drains, bares)]
+    return round(statistics.median(ratios), 2) if ratios else None
+
+
 def drain_with(options, servers, result):
     pairs = options.pairs
     count = BACKLOG_SMOKE if options.smoke else BACKLOG_FULL if options.full else BACKLOG
@@ -140,24 +152,28 @@ def drain_with(options, servers, result):
 
     def work(node):
         wrong, drains, bares = [], [], []
+        drop_bare(node, servers)  # of a run that was broken off
         with Rings(node, options, count * pairs, USERS) as rings:
-            for _ in range(pairs):
+            for turn in range(pairs):
                 drains.append(drain_once(node, rings, count))
                 if options.no_peer:
                     continue
                 after = drains[-1]["after"]
                 bares.append(bare_once(node, servers, after, count))
+                log("turn %d of %d: %.0f grabs/s, bare client %.0f" % (
+                    turn + 1, pairs, drains[-1]["rate_per_s"], bares[-1]["rate_per_s"]))
                 for socket in sockets(node, servers):
                     if sums(socket, "hb_ledger", after) != sums(socket, BARE, after):
                         wrong.append("the bare client wrote other rows than the applier")
-                    query(socket, "DROP DATABASE %s" % BARE)
+            drop_bare(node, servers)
             if servers == 1 and not options.no_peer:
                 result["peers"]["load-data"] = load_data(node, drains[-1]["after"])
         if rings.failed:
             wrong.append("%d grabs were not answered as they should be" % rings.failed)
         if servers == 1 and grab_orders(node) != count * pairs:
             wrong.append("%d grab orders in MySQL, not %d" % (grab_orders(node), count * pairs))
-        return {"wrong": wrong, "drain": middle(drains), "bare": middle(bares) if bares else None}
+        return {"wrong": wrong, "drain": middle(drains), "bare": middle(bares) if bares else None,
+                "ratio": ratio_of(drains, bares)}
 
     log("drain into %d server(s), %d times %d grabs" % (servers, pairs, count))
     found = with_node(options, work, **more)
@@ -170,8 +186,7 @@ def drain_with(options, servers, result):
     if found["bare"]:
         peer = "bare-client-%d" % servers
         result["peers"][peer] = found["bare"]
-        result["ratios"][peer] = round(
-            found["drain"]["rate_per_s"] / found["bare"]["rate_per_s"], 2)
+        result["ratios"][peer] = found["ratio"]
         print("%s, bare client: %.0f grabs/s (%s); drain is %.2f times that" % (
             name, found["bare"]["rate_per_s"], found["bare"]["rate_range"],
             result["ratios"][peer]))

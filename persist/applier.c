@@ -41,8 +41,7 @@
 #define POLL_MS		     10 /* while a batch fills, and for the stop of a process */
 #define IDLE_WAIT_MS	     500
 #define WORK_END_MS_MAX	     10000
-#define LAG_BATCHES	     4 /* further behind than this: larger batches */
-#define LAG_FACTOR	     4
+#define BEHIND_FACTOR	     4 /* how much larger a batch may be when it has fallen behind */
 
 struct server {
 	struct hb_applier *all;
@@ -391,14 +390,17 @@ seek_position(struct server *s)
 
 /* ---- batches ---- */
 
-/* How many records to take at once: more when far behind, as large transactions cost less. */
+/*
+ * How many records to take at once: all that it is behind, up to a few batches, as a row costs the
+ * less the more rows of its table are written with it.
+ */
 static uint32_t
 batch_records_max(const struct server *s, uint64_t lag)
 {
-	uint64_t records = (uint64_t)s->config->applier_batch_records_max;
+	uint64_t least = (uint64_t)s->config->applier_batch_records_max;
+	uint64_t most = least * BEHIND_FACTOR;
+	uint64_t records = lag < least ? least : lag < most ? lag : most;
 
-	if (lag > records * LAG_BATCHES)
-		records *= LAG_FACTOR;
 	return records < HB_BATCH_RECORDS_MAX ? (uint32_t)records : HB_BATCH_RECORDS_MAX;
 }
 

@@ -16,7 +16,9 @@
 #define DAY_S		      86400
 #define UNEVEN_PERCENT	      110	  /* a partition has more than its sixteenth */
 #define PROGRAMS_BYTES	      (512 * MIB) /* code, stacks, rings, parked replies, nginx */
-#define MYSQL_BYTES	      (768 * MIB) /* pool of 512 MiB and what a server takes besides */
+#define MYSQL_BYTES	      (256 * MIB) /* of a server besides its pool */
+#define POOL_BYTES_MIN	      (512 * MIB) /* tools/launcher/mysql.sh */
+#define POOL_SHARE	      8		  /* of the machine's memory: an eighth */
 #define SHED_PERCENT	      70	  /* of the journal's volume: no new packets */
 #define KEPT_DAYS_OF_PACKETS  4		  /* a day open, three over: capacity.retention_s */
 #define IDEMPOTENCY_DAYS      (HB_IDEMPOTENCY_KEPT_S / DAY_S)
@@ -135,6 +137,20 @@ cores(struct hbctl_sizing *sizing, const struct hbctl_sizing_wish *wish)
 	sizing->cores = sizing->lcores + 1 + all_us / (10000 * LCORE_FULL_PERCENT);
 }
 
+/* All of the node; what MySQL gets of it depends on the whole. */
+static uint64_t
+memory(struct hbctl_sizing *sizing)
+{
+	uint64_t others =
+		sizing->state_bytes + sizing->snapshot_bytes + PROGRAMS_BYTES + MYSQL_BYTES;
+	uint64_t pool = others / (POOL_SHARE - 1);
+
+	if (pool < POOL_BYTES_MIN)
+		pool = POOL_BYTES_MIN;
+	sizing->mysql_bytes = pool + MYSQL_BYTES;
+	return others + pool;
+}
+
 int
 hbctl_sizing_make(struct hbctl_sizing *sizing, const struct hbctl_sizing_wish *wish,
 	const struct hb_config *config, const char **too_much)
@@ -146,9 +162,7 @@ hbctl_sizing_make(struct hbctl_sizing *sizing, const struct hbctl_sizing_wish *w
 		return -ERANGE;
 	sizing->state_bytes = hb_state_bytes(&sizing->capacity);
 	sizing->snapshot_bytes = sizing->state_bytes;
-	sizing->mysql_bytes = MYSQL_BYTES;
-	sizing->memory_bytes =
-		sizing->state_bytes + sizing->snapshot_bytes + sizing->mysql_bytes + PROGRAMS_BYTES;
+	sizing->memory_bytes = memory(sizing);
 	sizing->huge_pages = (sizing->state_bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES;
 	journal(sizing, wish, config);
 	cores(sizing, wish);

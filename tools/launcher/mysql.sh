@@ -17,6 +17,18 @@ mysql_is_private() {
     [ "$1" = mysql ] && [ -z "${CONFIG[mysql.socket]}" ] && [ -z "${CONFIG[mysql.host]}" ]
 }
 
+# mysql_pool: an eighth of the machine's memory, which holds the pages that new rows go to: they lie
+# all over a table, and a page that is not there is read from the disk first.
+mysql_pool() {
+    local kib
+    kib=$(awk '$1 == "MemTotal:" { print $2 }' /proc/meminfo)
+    if ((kib / 8192 > 512)); then
+        echo "$((kib / 8192))M"
+    else
+        echo 512M
+    fi
+}
+
 # Written once; the operator may change sizes in it.
 make_mysql_config() {
     local name=$1
@@ -45,7 +57,7 @@ innodb_flush_log_at_trx_commit = 1
 innodb_doublewrite = 1
 innodb_flush_method = O_DIRECT
 innodb_snapshot_isolation = 1
-innodb_buffer_pool_size = ${HONGBAO_MYSQL_POOL:-512M}
+innodb_buffer_pool_size = ${HONGBAO_MYSQL_POOL:-$(mysql_pool)}
 innodb_log_file_size = ${HONGBAO_MYSQL_LOG:-1G}
 END
 }
