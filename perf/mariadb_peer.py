@@ -18,6 +18,7 @@ user = root
 datadir = {0}/data
 socket = {0}/server.sock
 pid-file = {0}/server.pid
+tmpdir = {0}
 skip-networking
 skip-name-resolve
 performance_schema = 0

@@ -55,7 +55,8 @@ bed_server_start(struct bed_server *server, const char *argument)
 	char data[160];
 	char socket[128];
 	char pid_file[128];
-	const char *arguments[] = {"mariadbd", "--no-defaults", data, socket, pid_file,
+	char temporary[160];
+	const char *arguments[] = {"mariadbd", "--no-defaults", data, socket, pid_file, temporary,
 		"--skip-networking", "--innodb-buffer-pool-size=512M",
 		"--innodb-log-file-size=256M", "--character-set-server=utf8mb4",
 		geteuid() == 0 ? "--user=nobody" : "--console", argument, NULL};
@@ -65,6 +66,7 @@ bed_server_start(struct bed_server *server, const char *argument)
 	snprintf(data, sizeof(data), "--datadir=%s", server->data);
 	snprintf(socket, sizeof(socket), "--socket=%s/mysql.sock", server->directory);
 	snprintf(pid_file, sizeof(pid_file), "--pid-file=%s/pid", server->directory);
+	snprintf(temporary, sizeof(temporary), "--tmpdir=%s", server->directory);
 	snprintf(log, sizeof(log), "%s/log", server->directory);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0644);
@@ -105,9 +107,11 @@ bed_server_open(struct bed_server *server)
 		assert_int_equal(chown(server->directory, nobody->pw_uid, nobody->pw_gid), 0);
 	}
 	snprintf(server->data, sizeof(server->data), "%s/data", server->directory);
-	shell("mariadb-install-db --no-defaults %s --datadir=%s --force --skip-test-db "
+	/* in a shared directory a server that starts removes the temporary files of others */
+	shell("mariadb-install-db --no-defaults %s --datadir=%s --tmpdir=%s --force --skip-test-db "
 	      "--auth-root-authentication-method=normal >%s/install.log 2>&1",
-		geteuid() == 0 ? "--user=nobody" : "", server->data, server->directory);
+		geteuid() == 0 ? "--user=nobody" : "", server->data, server->directory,
+		server->directory);
 	bed_server_start(server, NULL);
 }
 
