@@ -389,7 +389,8 @@ run_flood(struct rings *r, double rate_per_s, uint64_t count)
 	due_ns = (double)heard_ns;
 
 	while (r->sent + r->dropped < count || r->done < r->sent) {
-		bool full = false; /* who is due in the same moment need not look at the ring again */
+		bool full =
+			false; /* who is due in the same moment need not look at the ring again */
 		int n;
 
 		for (r->now_ns = hb_mono_ns();

@@ -219,7 +219,7 @@ void hbi_claim_index_add(struct hb_partition *p, struct hb_packet *packet, uint3
 static inline uint64_t
 hbi_window_home(const struct hb_partition *p, uint64_t token_id, uint64_t user)
 {
-	return hb_mix64(token_id ^ hb_mix64(user)) & (p->capacity.windows - 1);
+	return hb_mix64(token_id + user * UINT64_C(0x9e3779b97f4a7c15)) & (p->capacity.windows - 1);
 }
 
 /** May this sequence be used now? @return HB_STATUS_OK or why not */

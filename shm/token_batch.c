@@ -126,19 +126,15 @@ make(struct hb_token_batch *batch, uint32_t group, const uint8_t key[HB_TOKEN_KE
 }
 
 uint64_t
-hb_token_batch_mac(struct hb_token_batch *batch, uint32_t place,
+hb_token_batch_mac_first(struct hb_token_batch *batch, uint32_t place,
 	const uint8_t key[HB_TOKEN_KEY_BYTES], uint32_t *initial)
 {
 	uint32_t group = place / HB_TOKEN_LANES;
 	const struct hb_frame *frame = batch->frame[place];
 
-	HB_ASSERT(place < batch->count);
-	if ((batch->made >> group & 1) == 0) {
-		if (batch->count - group * HB_TOKEN_LANES < FRAMES_MIN)
-			return hb_token_mac_and_initial(key, frame->token_id, frame->user,
-				frame->target, frame->token_expiry_s, frame->operation, initial);
-		make(batch, group, key);
-	}
-	*initial = hb_token_initial_of(batch->initial[place]);
-	return batch->mac[place];
+	if (batch->count - group * HB_TOKEN_LANES < FRAMES_MIN)
+		return hb_token_mac_and_initial(key, frame->token_id, frame->user, frame->target,
+			frame->token_expiry_s, frame->operation, initial);
+	make(batch, group, key);
+	return hb_token_batch_mac(batch, place, key, initial);
 }

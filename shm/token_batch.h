@@ -14,6 +14,7 @@
 #ifndef HB_SHM_TOKEN_BATCH_H
 #define HB_SHM_TOKEN_BATCH_H
 
+#include "base/assert.h"
 #include "shm/limits.h"
 #include "shm/token.h"
 
@@ -41,13 +42,25 @@ hb_token_batch_add(struct hb_token_batch *batch, const struct hb_frame *frame)
 	batch->frame[batch->count++] = frame;
 }
 
+/* Makes the MACs of the place's group, or this one alone when it has few. */
+uint64_t hb_token_batch_mac_first(struct hb_token_batch *batch, uint32_t place,
+	const uint8_t key[HB_TOKEN_KEY_BYTES], uint32_t *initial);
+
 /**
  * As hb_token_mac_and_initial for the frame at a place.
  * @param key the same one for all of the batch
  * @param initial set @return the MAC its token should have
  */
-uint64_t hb_token_batch_mac(struct hb_token_batch *batch, uint32_t place,
-	const uint8_t key[HB_TOKEN_KEY_BYTES], uint32_t *initial);
+static inline uint64_t
+hb_token_batch_mac(struct hb_token_batch *batch, uint32_t place,
+	const uint8_t key[HB_TOKEN_KEY_BYTES], uint32_t *initial)
+{
+	HB_ASSERT(place < batch->count);
+	if ((batch->made >> place / HB_TOKEN_LANES & 1) == 0)
+		return hb_token_batch_mac_first(batch, place, key, initial);
+	*initial = hb_token_initial_of(batch->initial[place]);
+	return batch->mac[place];
+}
 
 /* How a group is made; tests compare all that the processor knows. */
 enum hb_token_lanes_by {
