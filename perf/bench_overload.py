@@ -42,7 +42,7 @@ def overload(options):
     result = {"bench": "overload", "metrics": {}, "peers": {}, "ratios": {}, "wrong": []}
 
     def work(node):
-        per_run = grabs * 6 // 10 // (turns * (1 + len(FACTORS)))  # done in a run, and room for more
+        per_run = grabs * 4 // 10 // (turns * (1 + len(FACTORS)))  # done in a run, and room for more
         peaks, floods = [], {factor: [] for factor in FACTORS}
         with Rings(node, options, grabs) as rings:
             best = find_peak(rings, grabs // 10)
