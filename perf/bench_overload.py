@@ -42,7 +42,7 @@ def overload(options):
     result = {"bench": "overload", "metrics": {}, "peers": {}, "ratios": {}, "wrong": []}
 
     def work(node):
-        per_run = grabs * 4 // 10 // (turns * (1 + len(FACTORS)))  # done in a run, and room for more
+        per_run = grabs * 9 // 10 // (turns * (1 + len(FACTORS)))
         peaks, floods = [], {factor: [] for factor in FACTORS}
         with Rings(node, options, grabs) as rings:
             best = find_peak(rings, grabs // 10)
@@ -50,7 +50,7 @@ def overload(options):
                 peaks.append(rings.run("closed", "durable", best, per_run)["rate_per_s"])
                 for factor in FACTORS:
                     floods[factor].append(rings.command(
-                        "flood", "durable", "%.1f" % (factor * peaks[-1]), factor * per_run * 9 // 10))
+                        "flood", "durable", "%.1f" % (factor * peaks[-1]), per_run))
                     rings.told_fen += floods[factor][-1]["amount_fen"]
         peak = statistics.median(peaks)
         result["metrics"].update({"peak_per_s": round(peak), "peak_in_flight": best,

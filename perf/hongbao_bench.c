@@ -87,7 +87,7 @@ static const char help[] =
 	"hongbao-bench rings --socket PATH [--grabs N] [--seed N]\n"
 	"  a client at the rings of a dataplane, as root: reads `closed KIND IN_FLIGHT COUNT` and\n"
 	"  `open KIND RATE COUNT` from standard input; KIND: durable or already;\n"
-	"  `flood durable RATE COUNT` offers a rate whatever comes back and tells refusals apart\n"
+	"  `flood durable RATE COUNT` offers a rate until COUNT found room, and tells refusals apart\n"
 	"    --grabs N     to prepare (100000)\n"
 	"    --users N     grab in turn, each at most once in a packet (one user for each grab)\n"
 	"    --first-sender N  account of the first of 256 senders, whom the node must not know\n"

@@ -372,9 +372,9 @@ count_flood(void *context, const struct hb_reply *reply)
 }
 
 /*
- * Offer a rate whatever comes back; nobody asks again. Times count from the moment of sending. Gaps
- * between arrivals are picked from some drawn before: ten million logarithms a second would be a
- * third of the client's CPU.
+ * Offer a rate whatever comes back, until `count` found room; nobody asks again, and what finds
+ * none uses no grab up. Times count from the moment of sending. Gaps between arrivals are picked
+ * from some drawn before: ten million logarithms a second would be a third of the client's CPU.
  */
 static int
 run_flood(struct rings *r, double rate_per_s, uint64_t count)
@@ -388,15 +388,12 @@ run_flood(struct rings *r, double rate_per_s, uint64_t count)
 	heard_ns = hb_mono_ns();
 	due_ns = (double)heard_ns;
 
-	while (r->sent + r->dropped < count || r->done < r->sent) {
+	while (r->sent < count || r->done < r->sent) {
 		bool full =
 			false; /* who is due in the same moment need not look at the ring again */
 		int n;
 
-		for (r->now_ns = hb_mono_ns();
-			r->sent + r->dropped < count && (double)r->now_ns >= due_ns;) {
-			if (r->used == r->options.grabs)
-				return fail(r, -ERANGE, "more grabs were done than were prepared");
+		for (r->now_ns = hb_mono_ns(); r->sent < count && (double)r->now_ns >= due_ns;) {
 			full = full || !send_one(r, r->now_ns);
 			r->dropped += full;
 			due_ns += gap_ns[random_next(r) % FLOOD_GAPS];
@@ -459,8 +456,7 @@ run(struct rings *r, const char *mode, const char *load, uint64_t count)
 	uint64_t begin_ns;
 	int result;
 
-	/* what a flood finds no room for is not used up */
-	if (r->kind[0] == 'd' ? mode[0] != 'f' && count > r->options.grabs - r->used : r->used == 0)
+	if (r->kind[0] == 'd' ? count > r->options.grabs - r->used : r->used == 0)
 		return fail(r, -ERANGE, "so many grabs were not prepared");
 	r->sent = r->done = r->failed = r->refused = r->dropped = 0;
 	r->amount_fen = 0;
