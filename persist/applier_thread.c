@@ -428,6 +428,26 @@ note_success(struct hbi_server *s)
 		note_failures(s, 0);
 }
 
+/*
+ * Level: all that is committed is in MySQL. While nothing is committed the server is asked whether
+ * it is there, so that one which has ended is known before somebody needs it.
+ * @return 0 or the error
+ */
+static int
+wait_for_commits(struct hbi_server *s)
+{
+	int rc = 0;
+
+	note_level(s, hb_wall_ns());
+	if (hb_commit_wait(s->source->commit, s->position.seq, IDLE_WAIT_MS) == s->position.seq)
+		rc = hb_db_execute(s->db, "DO 0", s->error);
+	if (rc != 0)
+		return rc;
+	note_level(s, hb_wall_ns());
+	note_success(s);
+	return 0;
+}
+
 /* Apply until something is wrong, the applier ends, or it stands. @return 0 or the error */
 static int
 follow(struct hbi_server *s)
@@ -444,9 +464,10 @@ follow(struct hbi_server *s)
 		}
 		show(s, HB_APPLIER_RUNNING, "");
 		if (limit <= s->position.seq) {
-			note_level(s, hb_wall_ns());
-			hb_commit_wait(s->source->commit, s->position.seq, IDLE_WAIT_MS);
-			note_level(s, hb_wall_ns());
+			int rc = wait_for_commits(s);
+
+			if (rc != 0)
+				return rc;
 			continue;
 		}
 		if (!stopping)

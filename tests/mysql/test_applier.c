@@ -206,6 +206,33 @@ test_killed_server_is_waited_for(void **state)
 	bed_close(&bed);
 }
 
+/* Nobody commits anything, so only asking the server can tell. */
+static void
+test_a_server_that_ends_while_nothing_happens_is_missed_and_found_again(void **state)
+{
+	static struct bed bed;
+	struct hb_applier_status status;
+
+	(void)state;
+	bed_open(&bed, &server, "quiet", 4096);
+	bed_fund(&bed, 10);
+	bed_applier_start(&bed);
+	bed_wait(&bed, committed(&bed), 20000);
+	bed_server_end(&server, SIGTERM);
+	status = bed_wait_state(&bed, HB_APPLIER_WAITING, 10000);
+	assert_int_equal(status.state, HB_APPLIER_WAITING);
+	assert_true(status.failures > 0);
+	bed_server_start(&server, NULL);
+	status = bed_wait_state(&bed, HB_APPLIER_RUNNING, 20000);
+	assert_int_equal(status.state, HB_APPLIER_RUNNING);
+	for (int i = 0; i < 200 && status.failures > 0; i++) {
+		usleep(10000);
+		hb_applier_status(bed.applier, &status, 1);
+	}
+	assert_int_equal(status.failures, 0);
+	bed_close(&bed);
+}
+
 /* A copy of the data directory is put back: rows and position are older together. */
 static void
 test_restored_older_server_heals_by_replay(void **state)
@@ -454,6 +481,8 @@ main(void)
 		cmocka_unit_test(test_stop_at_stands_exactly_there),
 		cmocka_unit_test(test_killed_connections_apply_nothing_twice),
 		cmocka_unit_test(test_killed_server_is_waited_for),
+		cmocka_unit_test(
+			test_a_server_that_ends_while_nothing_happens_is_missed_and_found_again),
 		cmocka_unit_test(test_restored_older_server_heals_by_replay),
 		cmocka_unit_test(test_poison_stops_and_resume_goes_on_once_repaired),
 		cmocka_unit_test(test_missing_row_is_poison),
