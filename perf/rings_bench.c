@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +16,7 @@
 #include "base/assert.h"
 #include "base/bits.h"
 #include "base/clock.h"
+#include "perf/arrivals.h"
 #include "perf/histogram.h"
 #include "shm/client.h"
 #include "shm/ids.h"
@@ -60,6 +60,8 @@ struct rings {
 	uint64_t refused,
 		dropped; /* of a flood: busy, and not even sent because the ring is full */
 	struct hb_histogram refusal;
+	struct hb_arrivals arrivals;
+	uint64_t flood_gap_ns[FLOOD_GAPS];
 	void (*prepared)(struct rings *r, const struct hb_reply *reply);
 };
 
@@ -309,11 +311,11 @@ run_closed(struct rings *r, uint64_t in_flight, uint64_t count)
  * are due, at the next multiple of a tick. What that adds is part of the latency.
  */
 static int
-rest(struct rings *r, uint64_t now_ns, double due_ns)
+rest(struct rings *r, uint64_t now_ns, uint64_t due_ns)
 {
 	struct pollfd fds[2] = {{.fd = hb_client_wake_fd(r->client), .events = POLLIN},
 		{.fd = hb_client_socket_fd(r->client), .events = POLLIN}};
-	uint64_t until_ns = due_ns > (double)now_ns ? (uint64_t)due_ns : now_ns;
+	uint64_t until_ns = due_ns > now_ns ? due_ns : now_ns;
 	struct timespec limit = {0};
 
 	until_ns += TICK_NS - until_ns % TICK_NS;
@@ -325,27 +327,25 @@ rest(struct rings *r, uint64_t now_ns, double due_ns)
 }
 
 static int
-run_open(struct rings *r, double rate_per_s, uint64_t count)
+run_open(struct rings *r, uint64_t count)
 {
-	double due_ns = (double)hb_mono_ns();
+	uint64_t due_ns = hb_mono_ns();
 
 	while (r->done < count) {
 		uint64_t now_ns = hb_mono_ns();
 		int n;
 
-		while (r->sent < count && (double)now_ns >= due_ns) {
-			double u = (double)((random_next(r) >> 11) + 1) * 0x1p-53;
-
-			if (!send_one(r, (uint64_t)due_ns))
+		while (r->sent < count && now_ns >= due_ns) {
+			if (!send_one(r, due_ns))
 				break;
-			due_ns -= log(u) * 1e9 / rate_per_s;
+			due_ns += hb_arrivals_gap_ns(&r->arrivals);
 		}
 		hb_client_flush(r->client);
 		r->now_ns = 0;
 		n = hb_client_poll(r->client, count_answer, r, POLL_MAX);
 		if (n < 0)
 			return fail(r, n, "waiting for replies");
-		if (n == 0 && (double)now_ns > due_ns + STALL_MS * 1e6)
+		if (n == 0 && now_ns > due_ns + STALL_MS * UINT64_C(1000000))
 			return fail(r, -ETIMEDOUT, "waiting for replies");
 		if (n == 0 && r->kind[0] == 'd' && rest(r, now_ns, due_ns) != 0)
 			return fail(r, -EPIPE, "waiting for replies");
@@ -377,26 +377,20 @@ count_flood(void *context, const struct hb_reply *reply)
  * from some drawn before: ten million logarithms a second would be a third of the client's CPU.
  */
 static int
-run_flood(struct rings *r, double rate_per_s, uint64_t count)
+run_flood(struct rings *r, uint64_t count)
 {
-	double gap_ns[FLOOD_GAPS];
-	uint64_t heard_ns;
-	double due_ns;
-
-	for (uint32_t i = 0; i < FLOOD_GAPS; i++)
-		gap_ns[i] = -log((double)((random_next(r) >> 11) + 1) * 0x1p-53) * 1e9 / rate_per_s;
-	heard_ns = hb_mono_ns();
-	due_ns = (double)heard_ns;
+	uint64_t heard_ns = hb_mono_ns();
+	uint64_t due_ns = heard_ns;
 
 	while (r->sent < count || r->done < r->sent) {
-		bool full =
-			false; /* who is due in the same moment need not look at the ring again */
+		bool full = false;
 		int n;
 
-		for (r->now_ns = hb_mono_ns(); r->sent < count && (double)r->now_ns >= due_ns;) {
+		/* who is due in the same moment need not look at the full ring again */
+		for (r->now_ns = hb_mono_ns(); r->sent < count && r->now_ns >= due_ns;) {
 			full = full || !send_one(r, r->now_ns);
 			r->dropped += full;
-			due_ns += gap_ns[random_next(r) % FLOOD_GAPS];
+			due_ns += r->flood_gap_ns[random_next(r) % FLOOD_GAPS];
 		}
 		hb_client_flush(r->client);
 		r->now_ns = hb_mono_ns();
@@ -449,6 +443,15 @@ print_run(const struct rings *r, const char *mode, const char *load, uint64_t ns
 	fflush(stdout);
 }
 
+/* Before the clock starts. A flood goes round a table of gaps, whose mean is that of the rate. */
+static void
+draw_arrivals(struct rings *r, bool flood, double rate_per_s, uint64_t count)
+{
+	hb_arrivals_init(&r->arrivals, random_next(r), rate_per_s, flood ? FLOOD_GAPS : count);
+	for (uint32_t i = 0; flood && i < FLOOD_GAPS; i++)
+		r->flood_gap_ns[i] = hb_arrivals_gap_ns(&r->arrivals);
+}
+
 static int
 run(struct rings *r, const char *mode, const char *load, uint64_t count)
 {
@@ -465,13 +468,15 @@ run(struct rings *r, const char *mode, const char *load, uint64_t count)
 	if (!(amount >= 1))
 		return fail(r, -EINVAL, load);
 	r->issued_s = (uint32_t)(hb_wall_ns() / 1000000000);
+	if (mode[0] != 'c')
+		draw_arrivals(r, mode[0] == 'f', amount, count);
 	begin_ns = hb_mono_ns();
 	if (mode[0] == 'c')
 		result = run_closed(r, (uint64_t)amount, count);
 	else if (mode[0] == 'f')
-		result = run_flood(r, amount, count);
+		result = run_flood(r, count);
 	else
-		result = run_open(r, amount, count);
+		result = run_open(r, count);
 	if (result == 0 && mode[0] == 'f')
 		print_flood(r, load, hb_mono_ns() - begin_ns);
 	else if (result == 0)
