@@ -64,12 +64,23 @@ def overload(options):
     return result
 
 
-def judge(result, runs, factor, peaks, smoke):
-    """By medians; each run by the peak of its turn, as the machine changes within a second."""
-    shares = [run["rate_per_s"] / peak for run, peak in zip(runs, peaks)]
-    row = {key: round(statistics.median(run[key] for run in runs), 1) for key in FLOOD_FIGURES}
+def medians(runs, figures, shares):
+    """@param shares of the peak, of each run"""
+    row = {key: round(statistics.median(run[key] for run in runs), 1) for key in figures}
     row["goodput"] = round(statistics.median(shares), 3)
     row["goodput_range"] = "%.2f..%.2f" % (min(shares), max(shares))
+    return row
+
+
+def judge_goodput(wrong, row, factor):
+    if row["goodput"] < GOODPUT_MIN:
+        wrong.append("at %d times the peak only %.0f %% of it was done" % (
+            factor, 100 * row["goodput"]))
+
+
+def judge(result, runs, factor, peaks, smoke):
+    """Each run by the peak of its turn, as the machine changes within a second."""
+    row = medians(runs, FLOOD_FIGURES, [run["rate_per_s"] / peak for run, peak in zip(runs, peaks)])
     result["metrics"]["x%d" % factor] = row
     print("%2d times: %.0f/s done, %.0f %% of the peak (%s), p99 %.0f us; %.0f refused, p50 %.1f p99 "
           "%.1f us; %.0f found the ring full" % (
@@ -80,9 +91,7 @@ def judge(result, runs, factor, peaks, smoke):
         result["wrong"].append("%d answers were neither a share nor busy" % failed)
     if smoke:
         return
-    if row["goodput"] < GOODPUT_MIN:
-        result["wrong"].append("at %d times the peak only %.0f %% of it was done" % (
-            factor, 100 * row["goodput"]))
+    judge_goodput(result["wrong"], row, factor)
     if row["refusal_p99_us"] > REFUSAL_P99_US_MAX:
         result["wrong"].append("at %d times the peak refusals took %.0f us (p99)" % (
             factor, row["refusal_p99_us"]))
@@ -140,19 +149,15 @@ def turns_of_overload(bench):
 
 
 def judge_http(bench, result, factor, peak, loads):
-    row = {key: round(statistics.median(load[key] for load in loads), 1) for key in loads[0]}
-    row["goodput"] = round(row["rate_per_s"] / peak, 3)
-    row["goodput_range"] = "%.2f..%.2f" % (min(load["rate_per_s"] for load in loads) / peak,
-                                           max(load["rate_per_s"] for load in loads) / peak)
+    row = medians(loads, loads[0], [load["rate_per_s"] / peak for load in loads])
     result["metrics"]["x%d" % factor] = row
     print("%2d times: %.0f/s offered, %.0f/s done, %.0f %% of the peak (%s), %.0f refused, %.0f gave up "
           "unsent; p50 %.0f p99 %.0f ms with the wait for a connection" % (
               factor, row["offered_per_s"], row["rate_per_s"], 100 * row["goodput"],
               row["goodput_range"], row["refused"], row["given_up"], row["p50_us"] / 1e3,
               row["p99_us"] / 1e3))
-    if row["goodput"] < GOODPUT_MIN and not bench.sizes.smoke:
-        bench.wrong.append("at %d times the peak only %.0f %% of it was done" % (
-            factor, 100 * row["goodput"]))
+    if not bench.sizes.smoke:
+        judge_goodput(bench.wrong, row, factor)
 
 
 def overload_http(options):
