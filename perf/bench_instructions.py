@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """instructions: what a grab of engine-hot is made of, counted by valgrind's callgrind. The figures
 are the same whatever else the machine does, so they show a change that a clock does not."""
+import json
 import os
 import re
 import shutil
@@ -82,15 +83,17 @@ def by_part(counts, grabs):
 
 
 def count(path, grabs, seed):
-    """Let callgrind write its counts of some grabs to `path`."""
+    """Let callgrind write its counts of some grabs to `path`.
+    @return (instructions by function, what the engine's own check said)"""
     words = ["valgrind", "--tool=callgrind", "--fair-sched=yes", "--collect-jumps=no",
              "--toggle-collect=%s*" % COLLECTED, "--callgrind-out-file=" + path, program(),
              "engine", "--seed", str(seed), "--runs", str(RUNS + 1), *WORLD]
-    result = subprocess.run(words, input="run hot 32 %d\n" % grabs * RUNS, capture_output=True,
-                            text=True)
+    result = subprocess.run(words, input="run hot 32 %d\n" % grabs * RUNS + "check\n",
+                            capture_output=True, text=True)
     expect(result.returncode == 0, "callgrind:", result.stderr)
     with open(path) as f:
-        return parse(f, os.path.basename(program()))
+        return (parse(f, os.path.basename(program())),
+                json.loads(result.stdout.strip().splitlines()[-1]))
 
 
 def instructions(options):
@@ -98,12 +101,13 @@ def instructions(options):
     expect(shutil.which("valgrind"), "valgrind is not installed; ./hongbao setup --bench installs it")
     grabs = GRABS_SMOKE if options.smoke else GRABS
     with tempfile.TemporaryDirectory(prefix="hongbao-bench-") as scratch:
-        parts = by_part(count(os.path.join(scratch, "out"), grabs, options.seed), RUNS * grabs)
+        counts, check = count(os.path.join(scratch, "out"), grabs, options.seed)
+    parts = by_part(counts, RUNS * grabs)
     total = round(sum(part["instructions"] for part in parts.values()))
     expect(total > 0, "callgrind has counted nothing: is there a function", COLLECTED)
     print("a grab of engine-hot: %d instructions, without SHA-256 of the draws; with AVX2, as "
           "valgrind has no AVX-512" % total)
     for part, value in sorted(parts.items(), key=lambda item: -item[1]["instructions"]):
         print("%8.1f  %s" % (value["instructions"], part))
-    return {"bench": "instructions", "ok": True, "peers": {}, "ratios": {}, "check": {"ok": True},
+    return {"bench": "instructions", "ok": check["ok"], "peers": {}, "ratios": {}, "check": check,
             "metrics": {"instructions_per_grab": total, "parts": parts}}

@@ -12,19 +12,16 @@ Goal = collections.namedtuple("Goal", "bench text path least most bound needed",
 # instructions (i); needed: what would have to be different.
 
 MEMORY = "a random line of memory takes {m[line_ns]:.0f} ns, one of eight at a time {m[line_of_8_ns]:.0f}"
-MACS = "{i[parts][MAC of the token][instructions]:.0f} for the MAC of the token"
-WINDOWS = "{i[parts][window of its sequences][instructions]:.0f} for its window"
-OTHERS_CPU = "CPUs that the kernel's threads, the client and the rest of the node need not share " \
-    "with lcore and writer"
 
 GOALS = (
     Goal("engine-hot", "grabs/s per core, one packet", "metrics/rate_per_s", least=10e6,
          bound="a grab is {i[instructions_per_grab]} instructions and SHA-256 for its share, in "
                "{r[ns_per_op]:.0f} ns, the largest parts {i[parts][applying][instructions]:.0f} to "
-               "apply, " + MACS + ", " + WINDOWS + "; " + MEMORY + ", and it needs three that nobody "
-               "has touched",
-         needed="half the instructions, which only fewer checks would give (MAC, window and checksum "
-                "together are a third), or a core that executes twice as many a second"),
+               "apply, {i[parts][MAC of the token][instructions]:.0f} for the MAC of the token, "
+               "{i[parts][window of its sequences][instructions]:.0f} for its window; " + MEMORY +
+               ", and it needs three that nobody has touched",
+         needed="half the instructions (MAC, window and checksum together are a third of them), or a "
+                "core that executes twice as many a second"),
     Goal("engine-hot", "times the same inside one Redis EVAL", "ratios/redis-eval", least=20),
     Goal("engine-many", "grabs/s per core, a million packets", "metrics/rate_per_s", least=6e6,
          bound=MEMORY + "; a grab reads five, and its instructions are those of engine-hot",
@@ -66,7 +63,8 @@ GOALS = (
                "{r[t_sync_p50_us]:.0f}, as lcore and client take the CPUs that complete it, and a "
                "grab waits for one and a half; beside threads that only poll it is "
                "{m[sync_beside_us_p50]:.0f}",
-         needed=OTHERS_CPU + ", or a disk without a cache to flush (a flush is a second wait)"),
+         needed="CPUs that the kernel's threads, the client and the rest of the node need not share "
+                "with lcore and writer, or a disk without a cache to flush (a flush is a second wait)"),
     Goal("http", "CPU from nginx to disk by that of nginx `return 200`",
          "ratios/cpu of nginx-return-200", most=2,
          bound="nginx alone is {r[times_nginx_alone]:.2f} times; the rest is per commit, for "
