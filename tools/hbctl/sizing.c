@@ -137,18 +137,17 @@ cores(struct hbctl_sizing *sizing, const struct hbctl_sizing_wish *wish)
 	sizing->cores = sizing->lcores + 1 + all_us / (10000 * LCORE_FULL_PERCENT);
 }
 
-/* All of the node; what MySQL gets of it depends on the whole. */
-static uint64_t
+/* The pool is a share of the whole, of which the others are what is left. */
+static void
 memory(struct hbctl_sizing *sizing)
 {
-	uint64_t others =
-		sizing->state_bytes + sizing->snapshot_bytes + PROGRAMS_BYTES + MYSQL_BYTES;
-	uint64_t pool = others / (POOL_SHARE - 1);
+	uint64_t others = sizing->state_bytes + sizing->snapshot_bytes + PROGRAMS_BYTES;
+	uint64_t pool = (others + MYSQL_BYTES) / (POOL_SHARE - 1);
 
 	if (pool < POOL_BYTES_MIN)
 		pool = POOL_BYTES_MIN;
-	sizing->mysql_bytes = pool + MYSQL_BYTES;
-	return others + pool;
+	sizing->mysql_bytes = MYSQL_BYTES + pool;
+	sizing->memory_bytes = others + sizing->mysql_bytes;
 }
 
 int
@@ -162,7 +161,7 @@ hbctl_sizing_make(struct hbctl_sizing *sizing, const struct hbctl_sizing_wish *w
 		return -ERANGE;
 	sizing->state_bytes = hb_state_bytes(&sizing->capacity);
 	sizing->snapshot_bytes = sizing->state_bytes;
-	sizing->memory_bytes = memory(sizing);
+	memory(sizing);
 	sizing->huge_pages = (sizing->state_bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES;
 	journal(sizing, wish, config);
 	cores(sizing, wish);

@@ -20,13 +20,7 @@ mysql_is_private() {
 # mysql_pool: an eighth of the machine's memory, which holds the pages that new rows go to: they lie
 # all over a table, and a page that is not there is read from the disk first.
 mysql_pool() {
-    local kib
-    kib=$(awk '$1 == "MemTotal:" { print $2 }' /proc/meminfo)
-    if ((kib / 8192 > 512)); then
-        echo "$((kib / 8192))M"
-    else
-        echo 512M
-    fi
+    awk '$1 == "MemTotal:" { mib = int($2 / 8192); print (mib > 512 ? mib : 512) "M" }' /proc/meminfo
 }
 
 # Written once; the operator may change sizes in it.
