@@ -19,13 +19,13 @@ read_text(int fd, const char *path, char *text, size_t bytes_max, char error[256
 
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
 		snprintf(error, 256, "the key file %.150s is not a regular file", path);
-		return -EACCES;
+		return -EINVAL;
 	}
 	if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
 		snprintf(error, 256,
-			"the key file %.150s has mode %03o; group and others must have no access: "
-			"chmod 0400",
-			path, (unsigned)st.st_mode & 0777u);
+			"the key file %.150s has mode %04o; group and others must have no access: "
+			"chmod 0400 it",
+			path, (unsigned)st.st_mode & 07777u);
 		return -EACCES;
 	}
 	n = read(fd, text, bytes_max + 1);
@@ -47,7 +47,9 @@ hb_key_text_read(const char *path, char *text, size_t bytes_max, char error[256]
 
 	if (fd < 0) {
 		result = -errno;
-		snprintf(error, 256, "cannot read the key file %.150s: %s", path, strerror(errno));
+		snprintf(error, 256, "cannot read the key file %.150s: %s", path,
+			result == -ELOOP ? "it is a link; a regular file is needed"
+					 : strerror(-result));
 		return result;
 	}
 	result = read_text(fd, path, text, bytes_max, error);

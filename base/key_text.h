@@ -15,8 +15,8 @@
  * @param text room for bytes_max + 1; NUL terminated on success
  * @param bytes_max of the file
  * @param error on failure names the file, what is wrong and what to do
- * @return 0; -EACCES (no regular file, or rights of others), -EINVAL (longer than bytes_max, or a
- * NUL in it), or -errno
+ * @return 0; -EACCES (rights of others), -EINVAL (no regular file, longer than bytes_max, or a NUL
+ * in it), -ELOOP (a link), or -errno of open
  */
 int hb_key_text_read(const char *path, char *text, size_t bytes_max, char error[256]);
 

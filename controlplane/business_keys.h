@@ -13,7 +13,8 @@
 #include <stdint.h>
 
 #define HB_BUSINESS_KEYS_MAX	     256
-#define HB_BUSINESS_KEY_ID_MAX	     32 /* letters, digits, - and _ */
+#define HB_BUSINESS_KEYS_BYTES_MAX   131072 /* of the file, with comments */
+#define HB_BUSINESS_KEY_ID_MAX	     32	    /* letters, digits, - and _ */
 #define HB_BUSINESS_SECRET_BYTES_MIN 16
 #define HB_BUSINESS_SECRET_BYTES_MAX 64
 

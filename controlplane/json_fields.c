@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/hex.h"
 #include "shm/ids.h"
 
 #define FIELD_NAME_SHOWN_BYTES 32
@@ -178,19 +179,9 @@ hb_field_account(struct hb_fields *fields, const char *name, uint64_t *account)
 static bool
 id_parse(const char *text, enum hb_id_kind kind, uint64_t *out)
 {
-	uint64_t id = 0;
+	uint64_t id;
 
-	for (int i = 0; i < 16; i++) {
-		char c = text[i];
-
-		if (c >= '0' && c <= '9')
-			id = id << 4 | (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			id = id << 4 | (uint64_t)(c - 'a' + 10);
-		else
-			return false;
-	}
-	if (text[16] != '\0' || hb_id_kind(id) != kind)
+	if (!hb_hex_u64(text, &id) || text[HB_HEX_U64_DIGITS] != '\0' || hb_id_kind(id) != kind)
 		return false;
 	*out = id;
 	return true;

@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sodium/utils.h>
-
+#include "base/hex.h"
 #include "base/key_text.h"
 #include "shm/frame.h"
 
@@ -47,13 +46,8 @@ parse_id(const char *word, uint32_t *id)
 static bool
 parse_key(const char *word, uint8_t key[HB_DATAGRAM_KEY_BYTES])
 {
-	size_t bytes = 0;
-	const char *end = NULL;
-
 	return strlen(word) == 2 * HB_DATAGRAM_KEY_BYTES &&
-	       sodium_hex2bin(key, HB_DATAGRAM_KEY_BYTES, word, strlen(word), NULL, &bytes, &end) ==
-		       0 &&
-	       bytes == HB_DATAGRAM_KEY_BYTES && *end == '\0';
+	       hb_hex_bytes(word, key, HB_DATAGRAM_KEY_BYTES);
 }
 
 static bool

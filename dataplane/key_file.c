@@ -6,41 +6,15 @@
 #include "dataplane/key_file.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/key_text.h"
 
 #define DIGITS	    (2 * HB_TOKEN_KEY_BYTES)
 #define UNTIL_S_MAX UINT64_C(100000000000)
-
-static int
-digit_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-static bool
-take_key(const char *text, uint8_t key[HB_TOKEN_KEY_BYTES])
-{
-	for (uint32_t i = 0; i < HB_TOKEN_KEY_BYTES; i++) {
-		int high = digit_value(text[2 * i]);
-		int low = high < 0 ? -1 : digit_value(text[2 * i + 1]);
-
-		if (low < 0)
-			return false;
-		key[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
-}
 
 /* One line: the key, and of all but the first until when it verifies. @return 0 or -EINVAL */
 static int
@@ -51,7 +25,7 @@ take_line(struct hb_token_keys *keys, const char *line)
 	uint64_t until_s = 0;
 	char *end;
 
-	if (i == HB_TOKEN_KEYS_MAX || !take_key(line, keys->key[i]))
+	if (i == HB_TOKEN_KEYS_MAX || !hb_hex_bytes(line, keys->key[i], HB_TOKEN_KEY_BYTES))
 		return -EINVAL;
 	if (i == 0 && *rest != '\0')
 		return -EINVAL;
@@ -91,14 +65,15 @@ hb_key_file_read(const char *path, struct hb_token_keys *keys, char error[256])
 	char text[HB_KEY_FILE_BYTES_MAX + 1] = "";
 	int result = hb_key_text_read(path, text, HB_KEY_FILE_BYTES_MAX - 1, error);
 
-	if (result == 0)
-		result = hb_key_text_parse(keys, text);
-	if (result == -EINVAL)
+	if (result != 0)
+		goto out;
+	result = hb_key_text_parse(keys, text);
+	if (result != 0)
 		snprintf(error, 256,
 			"the key file %.120s does not hold exactly %d hexadecimal digits, and "
-			"behind "
-			"them at most %d lines of digits and a second",
+			"behind them at most %d lines of digits and a second",
 			path, DIGITS, HB_TOKEN_KEYS_MAX - 1);
+out:
 	explicit_bzero(text, sizeof(text));
 	return result;
 }

@@ -14,13 +14,14 @@
 #include <jansson.h>
 
 #include "base/assert.h"
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "shm/ids.h"
 #include "shm/order_number.h"
 #include "shm/token.h"
 
 #define MESSAGE_BYTES_MAX 512
-#define PACKET_TEXT_BYTES 16
+#define PACKET_TEXT_BYTES HB_HEX_U64_DIGITS
 
 /* Writing answers. Room is ours to guarantee: everything written has a bound. */
 
@@ -198,22 +199,8 @@ text_is(struct hb_text text, const char *literal)
 static bool
 take_packet(struct hb_text text, uint64_t *packet)
 {
-	uint64_t value = 0;
-
-	if (text.length != PACKET_TEXT_BYTES)
-		return false;
-	for (size_t i = 0; i < text.length; i++) {
-		char c = text.at[i];
-
-		if (c >= '0' && c <= '9')
-			value = value << 4 | (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value << 4 | (uint64_t)(c - 'a' + 10);
-		else
-			return false;
-	}
-	*packet = value;
-	return hb_id_kind(value) == HB_ID_PACKET;
+	return text.length == PACKET_TEXT_BYTES && hb_hex_u64(text.at, packet) &&
+	       hb_id_kind(*packet) == HB_ID_PACKET;
 }
 
 static const struct {

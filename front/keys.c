@@ -7,14 +7,14 @@
 #include "front/keys.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <openssl/crypto.h>
+
+#include "base/hex.h"
+#include "base/key_text.h"
 
 #define ED25519_KEY_BYTES 32
 #define WORDS_PER_LINE	  3
@@ -23,68 +23,6 @@ struct word {
 	const char *at;
 	size_t length;
 };
-
-/* Open and check who may read it. @return descriptor or -errno */
-static int
-open_checked(const char *path, char error[HB_JWT_KEYS_ERROR_BYTES])
-{
-	struct stat st;
-	int result;
-	/* Non-blocking, so that a FIFO in its place cannot hold us. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-
-	if (fd < 0) {
-		result = -errno;
-		snprintf(error, HB_JWT_KEYS_ERROR_BYTES, "key file %.256s: %s", path,
-			result == -ELOOP ? "is a symbolic link; a regular file is needed"
-					 : strerror(-result));
-		return result;
-	}
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-		snprintf(error, HB_JWT_KEYS_ERROR_BYTES, "key file %.256s: is not a regular file",
-			path);
-		result = -EINVAL;
-		goto out;
-	}
-	if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-		snprintf(error, HB_JWT_KEYS_ERROR_BYTES,
-			"key file %.200s: group or others have rights on it (mode %04o); "
-			"run: chmod 0400 %.200s",
-			path, (unsigned)(st.st_mode & 07777), path);
-		result = -EACCES;
-		goto out;
-	}
-	if (st.st_size > HB_JWT_KEY_FILE_BYTES_MAX) {
-		snprintf(error, HB_JWT_KEYS_ERROR_BYTES, "key file %.256s: has more than %d bytes",
-			path, HB_JWT_KEY_FILE_BYTES_MAX);
-		result = -EINVAL;
-		goto out;
-	}
-	return fd;
-out:
-	close(fd);
-	return result;
-}
-
-/* @return bytes read, or -errno; at most `capacity` */
-static ssize_t
-read_whole(int fd, char *text, size_t capacity)
-{
-	size_t length = 0;
-
-	while (length < capacity) {
-		ssize_t got = read(fd, text + length, capacity - length);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			break;
-		length += (size_t)got;
-	}
-	return (ssize_t)length;
-}
 
 static bool
 is_blank(char c)
@@ -113,31 +51,14 @@ split_words(const char *line, size_t length, struct word words[WORDS_PER_LINE])
 	}
 }
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* @return bytes, or 0 when it is no hex or does not fit */
 static uint32_t
 take_hex(struct word word, uint8_t *out, size_t capacity)
 {
 	if (word.length % 2 != 0 || word.length / 2 > capacity)
 		return 0;
-	for (size_t i = 0; i < word.length; i += 2) {
-		int high = hex_digit(word.at[i]), low = hex_digit(word.at[i + 1]);
-
-		if (high < 0 || low < 0)
-			return 0;
-		out[i / 2] = (uint8_t)(high << 4 | low);
-	}
+	if (!hb_hex_bytes(word.at, out, word.length / 2))
+		return 0;
 	return (uint32_t)(word.length / 2);
 }
 
@@ -240,22 +161,13 @@ take_lines(struct hb_jwt_keys *keys, const char *path, const char *text, size_t 
 int
 hb_jwt_keys_load(struct hb_jwt_keys *keys, const char *path, char error[HB_JWT_KEYS_ERROR_BYTES])
 {
-	char text[HB_JWT_KEY_FILE_BYTES_MAX];
-	ssize_t length;
-	int fd, result;
+	char text[HB_JWT_KEY_FILE_BYTES_MAX + 1];
+	int result;
 
 	memset(keys, 0, sizeof(*keys));
-	fd = open_checked(path, error);
-	if (fd < 0)
-		return fd;
-	length = read_whole(fd, text, sizeof(text));
-	close(fd);
-	if (length < 0) {
-		snprintf(error, HB_JWT_KEYS_ERROR_BYTES, "key file %.256s: %s", path,
-			strerror((int)-length));
-		return (int)length;
-	}
-	result = take_lines(keys, path, text, (size_t)length, error);
+	result = hb_key_text_read(path, text, HB_JWT_KEY_FILE_BYTES_MAX, error);
+	if (result == 0)
+		result = take_lines(keys, path, text, strlen(text), error);
 	OPENSSL_cleanse(text, sizeof(text));
 	if (result != 0)
 		hb_jwt_keys_clear(keys);

@@ -12,32 +12,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hex.h"
+
 #define PREFIX	     "segment-"
 #define PREFIX_BYTES (sizeof(PREFIX) - 1)
-#define DIGITS	     16
 
 static bool
 parse_name(const char *name, struct hb_segment_entry *entry)
 {
-	uint64_t number = 0;
-	const char *suffix = name + PREFIX_BYTES + DIGITS;
+	const char *suffix = name + PREFIX_BYTES + HB_HEX_U64_DIGITS;
 
-	if (strncmp(name, PREFIX, PREFIX_BYTES) != 0 || strlen(name) <= PREFIX_BYTES + DIGITS)
+	if (strncmp(name, PREFIX, PREFIX_BYTES) != 0 ||
+		!hb_hex_u64(name + PREFIX_BYTES, &entry->number))
 		return false;
-	for (size_t i = PREFIX_BYTES; i < PREFIX_BYTES + DIGITS; i++) {
-		char c = name[i];
-
-		if (c >= '0' && c <= '9')
-			number = number << 4 | (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			number = number << 4 | (uint64_t)(c - 'a' + 10);
-		else
-			return false;
-	}
-	entry->number = number;
 	entry->raw = strcmp(suffix, ".raw") == 0;
 	entry->packed = strcmp(suffix, ".packed") == 0;
-	return number != 0 && (entry->raw || entry->packed);
+	return entry->number != 0 && (entry->raw || entry->packed);
 }
 
 static int

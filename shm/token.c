@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/hex.h"
 #include "base/siphash.h"
 #include "shm/ids.h"
 #include "shm/limits.h"
@@ -102,25 +103,6 @@ take_number(const char **at, const char *end, uint64_t *value)
 	return true;
 }
 
-static bool
-take_hex64(const char *at, uint64_t *value)
-{
-	*value = 0;
-	for (int i = 0; i < 16; i++) {
-		char c = at[i];
-		uint64_t digit;
-
-		if (c >= '0' && c <= '9')
-			digit = (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			digit = (uint64_t)(c - 'a') + 10;
-		else
-			return false;
-		*value = *value << 4 | digit;
-	}
-	return true;
-}
-
 bool
 hb_token_parse(const char *text, uint32_t length, struct hb_token *token, uint64_t *user)
 {
@@ -149,7 +131,7 @@ hb_token_parse(const char *text, uint32_t length, struct hb_token *token, uint64
 			return false;
 		digits = digits * 10 + (uint64_t)(at[i] - '0');
 	}
-	if (!take_hex64(at + 23, &token->mac))
+	if (!hb_hex_u64(at + 23, &token->mac))
 		return false;
 	token->id = ms << 14 | digits;
 	token->expiry_s = (uint32_t)(ms / 1000) + HB_TOKEN_LIFETIME_S;

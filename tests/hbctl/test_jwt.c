@@ -125,7 +125,7 @@ secrets_that_others_may_read_are_refused_by_name(void **state)
 	free(text);
 	assert_int_equal(symlink(path, link), 0);
 	assert_null(hbctl_key_file_read(link, error));
-	assert_non_null(strstr(error, "not a regular file"));
+	assert_non_null(strstr(error, "a regular file is needed"));
 	assert_null(hbctl_key_file_read(directory, error));
 	unlink(link);
 	unlink(path);

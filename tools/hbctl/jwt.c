@@ -4,15 +4,13 @@
  * HMAC-SHA256 by libsodium. Secrets are wiped by whoever holds them; none is printed.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <sodium.h>
 
 #include "base/assert.h"
+#include "base/key_text.h"
 #include "tools/hbctl/hbctl.h"
 
 #define KEY_FILE_BYTES_MAX 65536
@@ -116,59 +114,18 @@ hbctl_jwt_key_find(
 	return -ENOENT;
 }
 
-/* The file behind fd: regular, small, nobody else's business. */
-static int
-check_key_file(int fd, const char *path, size_t *bytes, char error[HBCTL_ERROR_BYTES])
-{
-	struct stat file;
-
-	if (fstat(fd, &file) != 0) {
-		snprintf(error, HBCTL_ERROR_BYTES, "%s: %s", path, strerror(errno));
-		return -errno;
-	}
-	if (!S_ISREG(file.st_mode)) {
-		snprintf(error, HBCTL_ERROR_BYTES, "%s is not a regular file", path);
-		return -EINVAL;
-	}
-	if ((file.st_mode & 077) != 0) {
-		snprintf(error, HBCTL_ERROR_BYTES,
-			"%s has mode %04o: group or others could read the secret; chmod 0400 it",
-			path, (unsigned)(file.st_mode & 07777));
-		return -EACCES;
-	}
-	if (file.st_size <= 0 || file.st_size > KEY_FILE_BYTES_MAX) {
-		snprintf(error, HBCTL_ERROR_BYTES, "%s has %jd bytes, expected 1 to %d", path,
-			(intmax_t)file.st_size, KEY_FILE_BYTES_MAX);
-		return -EINVAL;
-	}
-	*bytes = (size_t)file.st_size;
-	return 0;
-}
-
 char *
 hbctl_key_file_read(const char *path, char error[HBCTL_ERROR_BYTES])
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	char *text = NULL;
-	size_t bytes = 0;
+	char *text = calloc(1, KEY_FILE_BYTES_MAX + 1);
 
-	if (fd < 0) {
-		snprintf(error, HBCTL_ERROR_BYTES, "%s: %s", path,
-			errno == ELOOP ? "is not a regular file" : strerror(errno));
+	if (text == NULL) {
+		snprintf(error, HBCTL_ERROR_BYTES, "out of memory");
 		return NULL;
 	}
-	if (check_key_file(fd, path, &bytes, error) != 0)
-		goto out;
-	text = calloc(1, bytes + 1);
-	if (text != NULL && read(fd, text, bytes) != (ssize_t)bytes) {
-		snprintf(error, HBCTL_ERROR_BYTES, "%s could not be read whole", path);
-		sodium_memzero(text, bytes);
-		free(text);
-		text = NULL;
-	} else if (text == NULL) {
-		snprintf(error, HBCTL_ERROR_BYTES, "out of memory");
-	}
-out:
-	close(fd);
-	return text;
+	if (hb_key_text_read(path, text, KEY_FILE_BYTES_MAX, error) == 0)
+		return text;
+	sodium_memzero(text, KEY_FILE_BYTES_MAX + 1);
+	free(text);
+	return NULL;
 }
