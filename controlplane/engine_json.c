@@ -13,6 +13,7 @@
 #include "controlplane/json_fields.h"
 #include "controlplane/old_packet.h"
 #include "shm/ids.h"
+#include "shm/names.h"
 
 void
 hb_frame_begin(union hb_any_frame *frame, enum hb_operation operation, uint16_t length,
@@ -116,44 +117,6 @@ hb_call_all_partitions(struct hb_control *control, enum hb_operation operation, 
 /* ---- names ---- */
 
 const char *
-hb_business_name(uint32_t business)
-{
-	switch (business) {
-	case HB_BUSINESS_RECHARGE:
-		return "recharge";
-	case HB_BUSINESS_WITHDRAWAL:
-		return "withdrawal";
-	case HB_BUSINESS_PACKET_SEND:
-		return "packet_send";
-	case HB_BUSINESS_PACKET_GRAB:
-		return "packet_grab";
-	case HB_BUSINESS_PACKET_REFUND:
-		return "packet_refund";
-	case HB_BUSINESS_TRANSFER_OUT:
-		return "transfer_out";
-	case HB_BUSINESS_TRANSFER_IN:
-		return "transfer_in";
-	case HB_BUSINESS_REFUND:
-		return "refund";
-	case HB_BUSINESS_COLLECTION:
-		return "collection";
-	case HB_BUSINESS_ADJUSTMENT:
-		return "adjustment";
-	default:
-		return "unknown";
-	}
-}
-
-const char *
-hb_order_state_name(uint32_t state)
-{
-	static const char *const names[] = {"unknown", "open", "done", "requested", "approved",
-		"sending", "outcome_unknown", "failed", "invalid"};
-
-	return names[state < sizeof(names) / sizeof(names[0]) ? state : 0];
-}
-
-const char *
 hb_hold_state_name(uint32_t state)
 {
 	static const char *const names[] = {"unknown", "open", "posted", "voided"};
@@ -168,14 +131,6 @@ hb_hold_reason_name(uint32_t reason)
 		"unknown", "withdrawal", "recharge-for-packet", "channel-refund"};
 
 	return names[reason < sizeof(names) / sizeof(names[0]) ? reason : 0];
-}
-
-const char *
-hb_packet_state_name(uint32_t state)
-{
-	static const char *const names[] = {"unknown", "open", "sold_out", "refunded"};
-
-	return names[state < sizeof(names) / sizeof(names[0]) ? state : 0];
 }
 
 const char *

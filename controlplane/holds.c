@@ -10,6 +10,7 @@
 #include "base/assert.h"
 #include "controlplane/json_fields.h"
 #include "shm/ids.h"
+#include "shm/names.h"
 #include "shm/order_number.h"
 
 #define LIMIT_DEFAULT 20

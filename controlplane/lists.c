@@ -15,6 +15,7 @@
 #include "controlplane/json_fields.h"
 #include "controlplane/order_pages.h"
 #include "shm/ids.h"
+#include "shm/names.h"
 
 #define LIMIT_DEFAULT 20
 /* An index stores at_ms unsigned; this is after every time and below what JSON numbers hold. */

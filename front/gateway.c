@@ -17,6 +17,7 @@
 #include "base/hex.h"
 #include "base/utf8.h"
 #include "shm/ids.h"
+#include "shm/names.h"
 #include "shm/order_number.h"
 #include "shm/token.h"
 
@@ -821,10 +822,8 @@ detail_for(struct hb_answer *answer, const struct hb_reply_detail *detail)
 static void
 detail_state(struct hb_answer *answer, const struct hb_reply_detail *detail)
 {
-	static const char *const states[] = {"unknown", "open", "sold_out", "refunded"};
-
 	PUT(answer, ",\"state\":\"");
-	put_text(answer, states[detail->state <= HB_PACKET_REFUNDED ? detail->state : 0]);
+	put_text(answer, hb_packet_state_name(detail->state));
 	PUT(answer, "\",\"total_fen\":");
 	put_money(answer, detail->total_fen);
 	PUT(answer, ",\"left_fen\":");

@@ -25,6 +25,7 @@
 #include <cmocka.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/paths.h"
 #include "dataplane/descriptors.h"
@@ -501,4 +502,28 @@ counter(struct hb_client *client, enum hb_counter which)
 	return hb_counter_sum(
 		(const struct hb_node *)(const void *)(segment->base + HB_SEGMENT_GUARD_BYTES),
 		which);
+}
+
+void
+tally_reply(void *context, const struct hb_reply *reply)
+{
+	struct tally *t = context;
+
+	if (reply->status == HB_STATUS_OK)
+		t->ok++;
+	else if (reply->status == HB_STATUS_BUSY)
+		t->busy++;
+	else
+		t->other++;
+}
+
+void
+tally_collect(struct hb_client *client, struct tally *t, uint32_t expected, uint32_t timeout_ms)
+{
+	uint64_t until_ns = hb_mono_ns() + timeout_ms * UINT64_C(1000000);
+
+	while (t->ok + t->busy + t->other < expected && hb_mono_ns() < until_ns) {
+		assert_true(hb_client_poll(client, tally_reply, t, 32) >= 0);
+		usleep(100);
+	}
 }

@@ -85,6 +85,25 @@ void grab_frame(struct hb_frame *frame, uint64_t packet, uint64_t user);
 
 int64_t balance(struct hb_client *client, uint64_t account);
 
+/** Room for any reply. */
+union reply {
+	struct hb_reply head;
+	uint8_t bytes[HB_REPLY_BYTES_MAX];
+};
+
+/** Replies by what they say. */
+struct tally {
+	uint32_t ok;
+	uint32_t busy;
+	uint32_t other;
+};
+
+/** An hb_client_reply_fn that counts into a struct tally. */
+void tally_reply(void *tally, const struct hb_reply *reply);
+/** Count replies until there are as many as expected in all, or the time is over. */
+void tally_collect(
+	struct hb_client *client, struct tally *tally, uint32_t expected, uint32_t timeout_ms);
+
 uint64_t counter(struct hb_client *client, enum hb_counter which);
 
 #endif

@@ -25,11 +25,6 @@
 static struct node node;
 static struct hb_client *control;
 
-union reply {
-	struct hb_reply head;
-	uint8_t bytes[HB_REPLY_BYTES_MAX];
-};
-
 static int
 setup(void **state)
 {
@@ -46,36 +41,6 @@ teardown(void **state)
 	hb_client_close(control);
 	node_stop(&node);
 	return 0;
-}
-
-struct tally {
-	uint32_t ok;
-	uint32_t busy;
-	uint32_t other;
-};
-
-static void
-tally(void *context, const struct hb_reply *reply)
-{
-	struct tally *t = context;
-
-	if (reply->status == HB_STATUS_OK)
-		t->ok++;
-	else if (reply->status == HB_STATUS_BUSY)
-		t->busy++;
-	else
-		t->other++;
-}
-
-static void
-collect(struct hb_client *client, struct tally *t, uint32_t expected, uint32_t timeout_ms)
-{
-	uint64_t until_ns = hb_mono_ns() + timeout_ms * UINT64_C(1000000);
-
-	while (t->ok + t->busy + t->other < expected && hb_mono_ns() < until_ns) {
-		assert_true(hb_client_poll(client, tally, t, 32) >= 0);
-		usleep(100);
-	}
 }
 
 static void
@@ -101,11 +66,11 @@ full_parking_answers_busy_and_the_rest_follows_the_commit(void **state)
 		assert_int_equal(hb_client_send(control, &frame), 0);
 	}
 	hb_client_flush(control);
-	collect(control, &t, 201, 60);
+	tally_collect(control, &t, 201, 60);
 	assert_int_equal(t.ok, 0);
 	assert_int_equal(t.busy, 201 - 64);
 	atomic_store(&node.persist.hold, false);
-	collect(control, &t, 201, 2000);
+	tally_collect(control, &t, 201, 2000);
 	assert_int_equal(t.ok, 64);
 	assert_int_equal(t.busy, 201 - 64);
 	assert_int_equal(counter(control, HB_COUNTER_PARKED), 0);

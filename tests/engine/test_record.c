@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/crc32c.h"
+#include "shm/names.h"
 #include "tests/engine/world.h"
 
 static void
@@ -73,6 +74,18 @@ test_a_greeting_must_fit_its_record(void **unused)
 	assert_non_null(hb_record_verify(&r->head, sizeof(bytes)));
 }
 
+static void
+test_states_have_the_names_of_the_interface(void **unused)
+{
+	(void)unused;
+	assert_string_equal(hb_order_state_name(HB_ORDER_UNKNOWN), "outcome_unknown");
+	assert_string_equal(hb_order_state_name(0), "unknown");
+	assert_string_equal(hb_packet_state_name(HB_PACKET_SOLD_OUT), "sold_out");
+	assert_string_equal(hb_packet_state_name(99), "unknown");
+	assert_string_equal(hb_business_name(HB_BUSINESS_ADJUSTMENT), "adjustment");
+	assert_string_equal(hb_business_name(12), "unknown");
+}
+
 int
 main(void)
 {
@@ -81,6 +94,7 @@ main(void)
 		cmocka_unit_test(test_crc32c_is_the_same_at_every_length),
 		cmocka_unit_test(test_every_flipped_bit_of_a_record_is_found),
 		cmocka_unit_test(test_a_greeting_must_fit_its_record),
+		cmocka_unit_test(test_states_have_the_names_of_the_interface),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

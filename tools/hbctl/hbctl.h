@@ -141,9 +141,6 @@ void hbctl_time(char text[HBCTL_TIME_BYTES], uint64_t unix_ms);
 /** Name of an account for people: its number, or "clearing_manual/3" of a system account. */
 void hbctl_account_name(char text[HBCTL_NAME_BYTES], uint64_t account);
 const char *hbctl_storage_name(uint32_t level);
-const char *hbctl_packet_state_name(uint32_t state);
-const char *hbctl_business_name(uint32_t business);
-const char *hbctl_order_state_name(uint32_t state);
 /** Print an answer as one line and free it. */
 void hbctl_print_json(struct hbctl *hbctl, json_t *answer);
 /** Say what is wrong on standard error, with --json also as an object. @return exit_code */

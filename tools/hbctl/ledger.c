@@ -14,6 +14,7 @@
 #include "persist/schema.h"
 #include "persist/server_map.h"
 #include "shm/ids.h"
+#include "shm/names.h"
 #include "shm/order_number.h"
 #include "tools/hbctl/hbctl.h"
 
@@ -120,7 +121,7 @@ packet_head_json(const struct hb_row_packet *row)
 		{"deadline_ms", row->deadline_ms}};
 	json_t *packet = json_pack("{s:o, s:s, s:s, s:s}", "packet", hbctl_json_packet(row->packet),
 		"kind", row->kind == HB_PACKET_NORMAL ? "normal" : "lucky", "state",
-		hbctl_packet_state_name(row->state), "algorithm",
+		hb_packet_state_name(row->state), "algorithm",
 		row->algorithm == HB_SPLIT_SEED ? "seed" : "double-mean");
 	char greeting[HB_GREETING_BYTES_MAX + 1];
 
@@ -181,9 +182,8 @@ order_json(struct hb_db *db, const char *order_no, char error[HB_DB_ERROR_BYTES]
 	if (result != 0 || !found)
 		return NULL;
 	order = json_pack("{s:I, s:I, s:s, s:I, s:I}", "account", (json_int_t)row.account,
-		"amount_fen", (json_int_t)row.amount_fen, "state",
-		hbctl_order_state_name(row.state), "at_ms", (json_int_t)row.at_ms, "seq",
-		(json_int_t)row.jseq);
+		"amount_fen", (json_int_t)row.amount_fen, "state", hb_order_state_name(row.state),
+		"at_ms", (json_int_t)row.at_ms, "seq", (json_int_t)row.jseq);
 	if (row.packet != 0)
 		json_object_set_new(order, "packet", hbctl_json_packet(row.packet));
 	if (row.peer != 0)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "shm/ids.h"
+#include "shm/names.h"
 #include "shm/order_number.h"
 #include "tools/hbctl/hbctl.h"
 
@@ -158,7 +159,7 @@ detail_json(const struct hb_reply_detail *d)
 	json_t *o = json_pack("{s:b, s:s, s:o, s:s, s:s}", "ok", 1, "source", "engine", "packet",
 		hbctl_json_packet(d->head.id), "kind",
 		d->kind == HB_PACKET_NORMAL ? "normal" : "lucky", "state",
-		hbctl_packet_state_name(d->state));
+		hb_packet_state_name(d->state));
 	const struct {
 		const char *key;
 		uint64_t value;
@@ -324,7 +325,7 @@ static json_t *
 number_json(const char *text, const struct hb_order_number *n)
 {
 	return json_pack("{s:s, s:i, s:s, s:i, s:i, s:i, s:i, s:i, s:I, s:i}", "order_no", text,
-		"business", (int)n->business, "business_name", hbctl_business_name(n->business),
+		"business", (int)n->business, "business_name", hb_business_name(n->business),
 		"version", (int)n->version, "node", (int)n->node, "allocator", (int)n->allocator,
 		"user_digits", (int)n->user_digits, "table",
 		(int)(n->user_digits % HB_PARTITION_COUNT), "time_ms",
@@ -384,7 +385,7 @@ order_from_engine(struct hbctl *hbctl, const struct hb_order_number *number, uin
 	*answer = json_pack("{s:b, s:s, s:I, s:I, s:I, s:s, s:I}", "ok", 1, "source", "engine",
 		"account", (json_int_t)order->account, "amount_fen",
 		(json_int_t)order->head.amount_fen, "settled_fen", (json_int_t)order->settled_fen,
-		"state", hbctl_order_state_name(order->state), "as_of_seq",
+		"state", hb_order_state_name(order->state), "as_of_seq",
 		(json_int_t)order->head.as_of_seq);
 	return 0;
 }
