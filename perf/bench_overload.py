@@ -135,7 +135,8 @@ def offer(bench, factor, peak):
 
 
 def turns_of_overload(bench):
-    """In turns the peak and more. @return (connections of the peak, its rates, the loads by factor)"""
+    """In turns the peak and more.
+    @return (closed loops by connections, connections of the peak, its rates, the loads by factor)"""
     peaks = {connections: bench.closed(bench.plan, connections)["rate_per_s"]
              for connections in bench.sizes.connections}
     best = max(peaks, key=peaks.get)
@@ -145,7 +146,7 @@ def turns_of_overload(bench):
         rates.append(bench.closed(bench.plan, best)["rate_per_s"])
         for factor in FACTORS:
             loads[factor].append(offer(bench, factor, statistics.median(rates)))
-    return best, rates, loads
+    return peaks, best, rates, loads
 
 
 def judge_http(bench, result, factor, peak, loads):
@@ -166,11 +167,14 @@ def overload_http(options):
 
     def measure(bench):
         warm_up(bench)
-        best, rates, loads = turns_of_overload(bench)
+        peaks, best, rates, loads = turns_of_overload(bench)
         peak = statistics.median(rates)
-        print("peak %.0f/s (%.0f..%.0f) on %d connections" % (peak, min(rates), max(rates), best))
+        most = max(peaks)
+        print("peak %.0f/s (%.0f..%.0f) on %d connections; %.0f/s on the %d of the loads" % (
+            peak, min(rates), max(rates), best, peaks[most], most))
         result["metrics"].update({"peak_per_s": round(peak), "peak_connections": best,
-                                  "peak_runs_per_s": rates})
+                                  "peak_runs_per_s": rates,
+                                  "closed_per_s": {str(n): round(rate) for n, rate in peaks.items()}})
         for factor in FACTORS:
             judge_http(bench, result, factor, peak, loads[factor])
 
