@@ -436,13 +436,13 @@ note_success(struct hbi_server *s)
 static int
 wait_for_commits(struct hbi_server *s)
 {
-	int rc = 0;
-
 	note_level(s, hb_wall_ns());
-	if (hb_commit_wait(s->source->commit, s->position.seq, IDLE_WAIT_MS) == s->position.seq)
-		rc = hb_db_execute(s->db, "DO 0", s->error);
-	if (rc != 0)
-		return rc;
+	if (hb_commit_wait(s->source->commit, s->position.seq, IDLE_WAIT_MS) == s->position.seq) {
+		int rc = hb_db_execute(s->db, "DO 0", s->error);
+
+		if (rc != 0)
+			return rc;
+	}
 	note_level(s, hb_wall_ns());
 	note_success(s);
 	return 0;
