@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file
- * Hexadecimal digits into bytes and numbers. Nothing here looks behind the first character that is
- * no digit, so a NUL ends a text that is too short.
+ * Hexadecimal digits into bytes and numbers, and back. Nothing here looks behind the first
+ * character that is no digit, so a NUL ends a text that is too short.
  */
 #ifndef HB_BASE_HEX_H
 #define HB_BASE_HEX_H
@@ -55,6 +55,19 @@ hb_hex_u64(const char *digits, uint64_t *value)
 		*value = *value << 4 | (uint64_t)digit;
 	}
 	return true;
+}
+
+/** Write 2 * count digits, lower case, and a NUL behind them. */
+static inline void
+hb_hex_text(char *text, const uint8_t *bytes, size_t count)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < count; i++) {
+		text[2 * i] = digits[bytes[i] >> 4];
+		text[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	text[2 * count] = '\0';
 }
 
 #endif

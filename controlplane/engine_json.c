@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/hex.h"
 #include "controlplane/json_fields.h"
 #include "controlplane/old_packet.h"
 #include "shm/ids.h"
@@ -134,20 +135,6 @@ hb_hold_reason_name(uint32_t reason)
 }
 
 const char *
-hb_packet_kind_name(uint32_t kind)
-{
-	return kind == HB_PACKET_NORMAL ? "normal" : kind == HB_PACKET_LUCKY ? "lucky" : "unknown";
-}
-
-const char *
-hb_split_algorithm_name(uint32_t algorithm)
-{
-	return algorithm == HB_SPLIT_DOUBLE_MEAN ? "double-mean"
-	       : algorithm == HB_SPLIT_SEED	 ? "seed"
-						 : "unknown";
-}
-
-const char *
 hb_system_account_name(uint32_t which)
 {
 	static const char *const names[] = {
@@ -181,13 +168,6 @@ hb_account_get(const struct hb_http_request *request, struct hb_http_reply *repl
 			(json_int_t)answer.head.as_of_seq));
 }
 
-static void
-hex(char *out, const uint8_t *bytes, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
-
 static json_t *
 claims_json(const struct hb_reply_detail *detail)
 {
@@ -211,8 +191,8 @@ fairness_json(json_t *json, const struct hb_reply_detail *d)
 	char commitment[65];
 	char seed[65];
 
-	hex(commitment, d->commitment, sizeof(d->commitment));
-	hex(seed, d->seed, sizeof(d->seed));
+	hb_hex_text(commitment, d->commitment, sizeof(d->commitment));
+	hb_hex_text(seed, d->seed, sizeof(d->seed));
 	json_object_set_new(json, "commitment", json_string(commitment));
 	json_object_set_new(
 		json, "seed", d->state == HB_PACKET_OPEN ? json_null() : json_string(seed));

@@ -89,8 +89,6 @@ json_t *hb_detail_json(const struct hb_reply_detail *detail);
 /** Names of enumerations in JSON; "unknown" for other numbers. */
 const char *hb_hold_state_name(uint32_t state);
 const char *hb_hold_reason_name(uint32_t reason);
-const char *hb_packet_kind_name(uint32_t kind);
-const char *hb_split_algorithm_name(uint32_t algorithm);
 const char *hb_system_account_name(uint32_t which);
 
 #endif

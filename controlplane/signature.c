@@ -15,17 +15,11 @@
 #include <openssl/evp.h>
 #include <urcu-bp.h>
 
+#include "base/hex.h"
 #include "controlplane/json_fields.h"
 
 #define DIGEST_BYTES  32
 #define TIMESTAMP_MAX UINT64_C(99999999999)
-
-static void
-hex(char *out, const uint8_t *bytes, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
-}
 
 static int
 mac(uint8_t out[DIGEST_BYTES], const struct hb_business_key *key, const char *const *parts,
@@ -67,10 +61,10 @@ hb_signature_make(char out[HB_SIGNATURE_HEX_LENGTH + 1], const struct hb_busines
 	if (!EVP_Digest(request->body_bytes ? request->body : "", request->body_bytes, digest, NULL,
 		    EVP_sha256(), NULL))
 		return -EIO;
-	hex(body_hex, digest, DIGEST_BYTES);
+	hb_hex_text(body_hex, digest, DIGEST_BYTES);
 	if (mac(digest, key, parts, sizeof(parts) / sizeof(parts[0])) != 0)
 		return -EIO;
-	hex(out, digest, DIGEST_BYTES);
+	hb_hex_text(out, digest, DIGEST_BYTES);
 	return 0;
 }
 

@@ -18,6 +18,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "controlplane/signature.h"
 
@@ -104,8 +105,7 @@ make_headers(const struct hb_business_key *key, const char *url, const char *tex
 	struct curl_slist *list = NULL;
 
 	HB_ASSERT(getrandom(random, sizeof(random), 0) == (ssize_t)sizeof(random));
-	for (size_t i = 0; i < NONCE_BYTES; i++)
-		snprintf(nonce + 2 * i, 3, "%02x", random[i]);
+	hb_hex_text(nonce, random, sizeof(random));
 	snprintf(timestamp, sizeof(timestamp), "%llu",
 		(unsigned long long)(hb_wall_ns() / NS_PER_S));
 	if (hb_signature_make(signature, key, &request) != 0) {

@@ -16,6 +16,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/hex.h"
 
 #define SECRET_BYTES_MIN 32
 #define SECRET_BYTES_MAX 128
@@ -86,14 +87,14 @@ signer_close(struct signer *signer)
 static int
 public_key_print(const struct signer *signer, char error[160])
 {
+	char text[2 * ED25519_BYTES + 1];
 	uint8_t key[ED25519_BYTES];
 	size_t length = sizeof(key);
 
 	if (signer->key == NULL || EVP_PKEY_get_raw_public_key(signer->key, key, &length) != 1)
 		return fail(error, -EINVAL, "--public is for EdDSA");
-	for (size_t i = 0; i < length; i++)
-		printf("%02x", key[i]);
-	putchar('\n');
+	hb_hex_text(text, key, length);
+	puts(text);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/log.h"
 #include "persist/persist.h"
 #include "shm/node.h"
@@ -105,8 +106,7 @@ status(struct hb_persist *persist)
 	char stream[33];
 	json_t *answer;
 
-	for (int i = 0; i < 16; i++)
-		snprintf(stream + 2 * i, 3, "%02x", journal->superblock.stream_id[i]);
+	hb_hex_text(stream, journal->superblock.stream_id, sizeof(journal->superblock.stream_id));
 	answer = json_pack("{s:b, s:i, s:s, s:o, s:o, s:i, s:s, s:o, s:o, s:s, s:o, s:o, s:i}",
 		"ok", 1, "pid", (int)getpid(), "version", HB_VERSION, "epoch",
 		number(atomic_load(&persist->epoch)), "state_epoch",

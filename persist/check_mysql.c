@@ -16,11 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/assert.h"
+#include "base/hex.h"
 #include "persist/check_internal.h"
 #include "persist/server_map.h"
 #include "shm/limits.h"
 
 #define CONNECT_TIMEOUT_S  10
+#define CHAIN_SHOWN_BYTES  8
 #define BUCKETS_WANTED_MAX 64 /* looked at closer, over all tables */
 #define PROGRESS_ROWS	   65536
 
@@ -353,8 +356,8 @@ chain_text(char text[80], uint64_t seq, uint64_t epoch, const uint8_t chain[32])
 {
 	int length = snprintf(text, 80, "seq=%" PRIu64 " epoch=%" PRIu64 " chain=", seq, epoch);
 
-	for (int i = 0; i < 8; i++)
-		length += snprintf(text + length, 80 - (size_t)length, "%02x", chain[i]);
+	HB_ASSERT(length + 2 * CHAIN_SHOWN_BYTES < 80);
+	hb_hex_text(text + length, chain, CHAIN_SHOWN_BYTES);
 }
 
 static int

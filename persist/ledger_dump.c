@@ -16,6 +16,7 @@
 #include <zstd.h>
 
 #include "base/assert.h"
+#include "base/hex.h"
 #include "base/write_all.h"
 #include "shm/limits.h"
 
@@ -211,26 +212,18 @@ section_json(const struct hb_table_layout *layout, uint32_t partition)
 static json_t *
 hex(const uint8_t *bytes, size_t count)
 {
-	char text[2 * 32 + 1] = "";
+	char text[2 * 32 + 1];
 
 	HB_ASSERT(count <= 32);
-	for (size_t i = 0; i < count; i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	hb_hex_text(text, bytes, count);
 	return json_string(text);
 }
 
 static bool
 unhex(const char *text, uint8_t *bytes, size_t count)
 {
-	if (text == NULL || strlen(text) != 2 * count ||
-		strspn(text, "0123456789abcdef") != 2 * count)
-		return false;
-	for (size_t i = 0; i < count; i++) {
-		char pair[3] = {text[2 * i], text[2 * i + 1], '\0'};
-
-		bytes[i] = (uint8_t)strtoul(pair, NULL, 16);
-	}
-	return true;
+	return text != NULL && strlen(text) == 2 * count &&
+	       strspn(text, "0123456789abcdef") == 2 * count && hb_hex_bytes(text, bytes, count);
 }
 
 /* ---- export ---- */

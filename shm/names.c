@@ -72,3 +72,17 @@ hb_packet_state_name(uint32_t state)
 	}
 	return "unknown";
 }
+
+const char *
+hb_packet_kind_name(uint32_t kind)
+{
+	return kind == HB_PACKET_NORMAL ? "normal" : kind == HB_PACKET_LUCKY ? "lucky" : "unknown";
+}
+
+const char *
+hb_split_algorithm_name(uint32_t algorithm)
+{
+	return algorithm == HB_SPLIT_DOUBLE_MEAN ? "double-mean"
+	       : algorithm == HB_SPLIT_SEED	 ? "seed"
+						 : "unknown";
+}

@@ -12,5 +12,7 @@
 const char *hb_business_name(uint32_t business);
 const char *hb_order_state_name(uint32_t state);
 const char *hb_packet_state_name(uint32_t state);
+const char *hb_packet_kind_name(uint32_t kind);
+const char *hb_split_algorithm_name(uint32_t algorithm);
 
 #endif

@@ -35,11 +35,14 @@ static void
 hexadecimal_digits_are_read_whole_or_not_at_all(void **state)
 {
 	uint8_t bytes[3] = {0};
+	char text[7];
 	uint64_t value;
 
 	(void)state;
 	assert_true(hb_hex_bytes("00aBfF", bytes, 3));
 	assert_memory_equal(bytes, "\x00\xab\xff", 3);
+	hb_hex_text(text, bytes, 3);
+	assert_string_equal(text, "00abff");
 	assert_false(hb_hex_bytes("00aBf", bytes, 3));
 	assert_false(hb_hex_bytes("00 Bff", bytes, 3));
 	assert_true(hb_hex_u64("0123456789abcdef.raw", &value) && value == 0x0123456789abcdef);

@@ -82,6 +82,9 @@ test_states_have_the_names_of_the_interface(void **unused)
 	assert_string_equal(hb_order_state_name(0), "unknown");
 	assert_string_equal(hb_packet_state_name(HB_PACKET_SOLD_OUT), "sold_out");
 	assert_string_equal(hb_packet_state_name(99), "unknown");
+	assert_string_equal(hb_packet_kind_name(HB_PACKET_LUCKY), "lucky");
+	assert_string_equal(hb_packet_kind_name(0), "unknown");
+	assert_string_equal(hb_split_algorithm_name(HB_SPLIT_DOUBLE_MEAN), "double-mean");
 	assert_string_equal(hb_business_name(HB_BUSINESS_ADJUSTMENT), "adjustment");
 	assert_string_equal(hb_business_name(12), "unknown");
 }

@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hex.h"
+
 #define NFTW_DESCRIPTORS   16
 #define FILE_BYTES_MAX	   (1 << 20) /* of a key or a configuration */
 #define MANIFEST_BYTES_MAX (64 << 20)
@@ -228,8 +230,8 @@ hash_path(const char *path, uint64_t *bytes, char hex[2 * HB_SHA256_BYTES + 1])
 
 	if (fd >= 0)
 		close(fd);
-	for (size_t i = 0; rc == 0 && i < sizeof(sha256); i++)
-		snprintf(hex + 2 * i, 3, "%02x", sha256[i]);
+	if (rc == 0)
+		hb_hex_text(hex, sha256, sizeof(sha256));
 	return rc;
 }
 

@@ -120,9 +120,8 @@ packet_head_json(const struct hb_row_packet *row)
 		{"share_max_fen", (uint64_t)row->share_max_fen}, {"created_ms", row->created_ms},
 		{"deadline_ms", row->deadline_ms}};
 	json_t *packet = json_pack("{s:o, s:s, s:s, s:s}", "packet", hbctl_json_packet(row->packet),
-		"kind", row->kind == HB_PACKET_NORMAL ? "normal" : "lucky", "state",
-		hb_packet_state_name(row->state), "algorithm",
-		row->algorithm == HB_SPLIT_SEED ? "seed" : "double-mean");
+		"kind", hb_packet_kind_name(row->kind), "state", hb_packet_state_name(row->state),
+		"algorithm", hb_split_algorithm_name(row->algorithm));
 	char greeting[HB_GREETING_BYTES_MAX + 1];
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/hex.h"
 #include "shm/ids.h"
 #include "tools/hbctl/hbctl.h"
 
@@ -147,9 +148,7 @@ hbctl_json_hex(const uint8_t *bytes, size_t count)
 	char text[2 * 64 + 1];
 
 	HB_ASSERT(count <= 64);
-	text[0] = '\0';
-	for (size_t i = 0; i < count; i++)
-		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	hb_hex_text(text, bytes, count);
 	return json_string(text);
 }
 

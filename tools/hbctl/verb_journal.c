@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hex.h"
 #include "persist/journal_reader.h"
 #include "tools/hbctl/hbctl.h"
 #include "tools/hbctl/record_fields.h"
@@ -97,6 +98,8 @@ static void
 print_verified(struct hbctl *hbctl, const struct walk *walk, const struct hb_journal_info *info,
 	const struct hb_journal_tail *tail)
 {
+	char chain[2 * sizeof(tail->chain) + 1];
+
 	fprintf(hbctl->out,
 		"the journal is whole: %" PRIu64 " records in %" PRIu64 " frames, sequence %" PRIu64
 		" to %" PRIu64 "\n",
@@ -106,9 +109,8 @@ print_verified(struct hbctl *hbctl, const struct walk *walk, const struct hb_jou
 		"\nend      segment %" PRIu64 ", offset %" PRIu64 ": %s\nchain    ",
 		info->first_segment, tail->segment_number, walk->epochs, walk->last_epoch,
 		tail->segment_number, tail->segment_offset, tail->reason);
-	for (size_t i = 0; i < sizeof(tail->chain); i++)
-		fprintf(hbctl->out, "%02x", tail->chain[i]);
-	fputc('\n', hbctl->out);
+	hb_hex_text(chain, tail->chain, sizeof(tail->chain));
+	fprintf(hbctl->out, "%s\n", chain);
 }
 
 static int

@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "dataplane/key_file.h"
 #include "shm/limits.h"
 #include "tools/hbctl/hbctl.h"
@@ -54,9 +55,9 @@ format_keys(const struct hb_token_keys *keys, char text[HB_KEY_FILE_BYTES_MAX])
 	size_t length = 0;
 
 	for (uint32_t i = 0; i < keys->count; i++) {
-		for (uint32_t j = 0; j < HB_TOKEN_KEY_BYTES; j++)
-			length += (size_t)snprintf(text + length, HB_KEY_FILE_BYTES_MAX - length,
-				"%02x", keys->key[i][j]);
+		HB_ASSERT(length + 2 * HB_TOKEN_KEY_BYTES < HB_KEY_FILE_BYTES_MAX);
+		hb_hex_text(text + length, keys->key[i], HB_TOKEN_KEY_BYTES);
+		length += 2 * HB_TOKEN_KEY_BYTES;
 		if (i > 0)
 			length += (size_t)snprintf(text + length, HB_KEY_FILE_BYTES_MAX - length,
 				" %" PRIu64, keys->until_s[i]);

@@ -157,8 +157,7 @@ detail_json(const struct hb_reply_detail *d)
 {
 	static const uint8_t no_seed[32];
 	json_t *o = json_pack("{s:b, s:s, s:o, s:s, s:s}", "ok", 1, "source", "engine", "packet",
-		hbctl_json_packet(d->head.id), "kind",
-		d->kind == HB_PACKET_NORMAL ? "normal" : "lucky", "state",
+		hbctl_json_packet(d->head.id), "kind", hb_packet_kind_name(d->kind), "state",
 		hb_packet_state_name(d->state));
 	const struct {
 		const char *key;
@@ -172,8 +171,7 @@ detail_json(const struct hb_reply_detail *d)
 
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
 		json_object_set_new(o, numbers[i].key, json_integer((json_int_t)numbers[i].value));
-	json_object_set_new(o, "algorithm",
-		json_string(d->algorithm == HB_SPLIT_SEED ? "seed" : "double-mean"));
+	json_object_set_new(o, "algorithm", json_string(hb_split_algorithm_name(d->algorithm)));
 	if (d->luckiest_index != UINT32_MAX)
 		json_object_set_new(o, "luckiest", json_integer(d->luckiest_index));
 	if (d->greeting_length > 0 && d->greeting_length <= HB_GREETING_BYTES_MAX)
